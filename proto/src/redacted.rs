@@ -1,0 +1,42 @@
+//! `Debug` of the messages that hold secrets: they say that there is one, never which.
+
+use std::fmt;
+
+use crate::v1::{Certificate, Key};
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::{Keys, Snapshot};
+
+    #[test]
+    fn debug_output_never_shows_key_material() {
+        let snapshot = Snapshot {
+            certificates: vec![Certificate {
+                id: "default/site".into(),
+                private_key_pem: "PRIVATE".into(),
+                ..Default::default()
+            }],
+            keys: Some(Keys {
+                ticket: vec![Key { id: 7, material: "TICKET".into() }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let shown = format!("{snapshot:?}");
+        assert!(shown.contains("default/site") && shown.contains("id: 7"), "{shown}");
+        assert!(!shown.contains("PRIVATE") && !shown.contains("TICKET"), "{shown}");
+    }
+}
