@@ -1,0 +1,3 @@
+//! The operator's API.
+
+pub mod types;

@@ -1,0 +1,3 @@
+//! The control plane as a process of its own.
+
+fn main() {}
