@@ -149,6 +149,8 @@ mirror! {
         source: String,
         /// Listener of a Gateway, or parent of a route; empty: the object itself.
         scope: String,
+        /// Of a listener: routes attached to it.
+        attached_routes: Option<u32>,
         /// As in `metav1.Condition`.
         conditions: Vec<Condition>,
     }
