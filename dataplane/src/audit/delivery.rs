@@ -1,0 +1,158 @@
+//! Carries the spool to a control plane replica, and to the next one when that is lost.
+
+use std::time::Duration;
+
+use tidegate_proto::v1::{ReportAck, ReportBatch, telemetry_client::TelemetryClient};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Endpoint};
+
+use super::Spool;
+use crate::control::Backoff;
+
+/// Most records of a batch.
+const BATCH: usize = 512;
+/// Longest that a record waits for others. The spool is looked into at this pace, so
+/// that a shard never has to wake the control thread for a record.
+const PACE: Duration = Duration::from_millis(50);
+/// Batches on their way at once; flow control slows them further.
+const WINDOW: usize = 4;
+/// A replica that acknowledges nothing for so long is given up.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// Who reports, and to whom.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    /// Name of this data plane.
+    pub dataplane: String,
+    /// This start of the process: sequence numbers begin anew with it.
+    pub instance: String,
+    /// Replicas of the control plane. Any one of them will do.
+    pub replicas: Vec<Endpoint>,
+}
+
+/// Delivers what the spool gets, for ever, or until `finish` is true and nothing waits
+/// any more. A record that was not acknowledged is sent again to the next replica.
+pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Receiver<bool>) {
+    let mut backoff = Backoff::default();
+    for replica in reporter.replicas.iter().cycle() {
+        if spool_is_finished(&mut spool, &mut finish).await {
+            return;
+        }
+        let mut progress = false;
+        match report(&mut spool, &reporter, replica, &finish, &mut progress).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::debug!(replica = %replica.uri(), %error, "audit records wait");
+                if progress {
+                    backoff.reset();
+                }
+                sleep(backoff.next(&mut rand::rng())).await;
+            }
+        }
+    }
+    // Nobody to report to: the spool fills, and then counts what it loses.
+    while !*finish.borrow_and_update() && finish.changed().await.is_ok() {}
+}
+
+/// Waits for a first record. True when none will come any more.
+async fn spool_is_finished(spool: &mut Spool, finish: &mut watch::Receiver<bool>) -> bool {
+    loop {
+        spool.collect();
+        if !spool.is_empty() {
+            return false;
+        }
+        if *finish.borrow() {
+            return true;
+        }
+        sleep(PACE).await;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("no connection: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Status(#[from] tonic::Status),
+    #[error("the replica ended the stream")]
+    Ended,
+    #[error("the replica acknowledges nothing")]
+    Stalled,
+}
+
+/// Reports to one replica. `Ok` when all is delivered and `finish` is true.
+async fn report(
+    spool: &mut Spool,
+    reporter: &Reporter,
+    replica: &Endpoint,
+    finish: &watch::Receiver<bool>,
+    progress: &mut bool,
+) -> Result<(), Lost> {
+    let mut client = TelemetryClient::new(replica.connect().await?);
+    let (batches, receiver) = mpsc::channel(WINDOW);
+    // A server may read before it answers, so the first batches go ahead of the answer.
+    let mut sent = 0;
+    send(spool, reporter, &batches, &mut sent)?;
+    let mut acks: Streaming<ReportAck> = client
+        .report(ReceiverStream::new(receiver))
+        .await?
+        .into_inner();
+
+    let mut waiting_since = Instant::now();
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            ack = acks.message() => {
+                let ack = ack?.ok_or(Lost::Ended)?;
+                // Only what was sent can have been stored.
+                spool.acknowledge(ack.sequence.min(sent));
+                *progress = true;
+                waiting_since = Instant::now();
+            }
+            _ = pace.tick() => {
+                spool.collect();
+                if spool.oldest().is_none_or(|oldest| oldest > sent) {
+                    waiting_since = Instant::now();
+                }
+                send(spool, reporter, &batches, &mut sent)?;
+                if *finish.borrow() && spool.is_empty() {
+                    return Ok(());
+                }
+                if waiting_since.elapsed() > STALLED {
+                    return Err(Lost::Stalled);
+                }
+            }
+        }
+    }
+}
+
+/// Sends what comes after `sent`, as far as the window lets it.
+fn send(
+    spool: &Spool,
+    reporter: &Reporter,
+    batches: &mpsc::Sender<ReportBatch>,
+    sent: &mut u64,
+) -> Result<(), Lost> {
+    loop {
+        let permit = match batches.try_reserve() {
+            Ok(permit) => permit,
+            Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(Lost::Ended),
+        };
+        let records = spool.after(*sent, BATCH);
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
+        *sent = last.sequence;
+        permit.send(ReportBatch {
+            dataplane_id: reporter.dataplane.clone(),
+            instance_id: reporter.instance.clone(),
+            records,
+        });
+    }
+}

@@ -1,0 +1,51 @@
+//! Every number of the data plane, by OpenTelemetry's instruments.
+//!
+//! Each shard adds to its own [`ShardMetrics`]: plain atomics that no other thread
+//! writes. [`Metrics`] sums them over all shards when a collector or `/metrics` asks.
+//! There are no OpenTelemetry globals, because two planes may share a process.
+
+mod cell;
+mod close_code;
+mod control;
+mod http;
+mod instruments;
+mod provider;
+mod quic;
+
+use opentelemetry::metrics::{Meter, MeterProvider as _, NoopMeterProvider};
+
+use self::quic::QuicMetrics;
+pub use self::{
+    cell::{Counter, Counters},
+    control::ControlMetrics,
+    http::{HttpMetrics, RequestEnd},
+    provider::Metrics,
+};
+
+/// What one shard counts. Implements the connection layer's
+/// [`Metrics`](crate::quic::metrics::Metrics).
+#[derive(Debug)]
+pub struct ShardMetrics {
+    /// Requests, upstreams and TCP connections.
+    pub http: HttpMetrics,
+    quic: QuicMetrics,
+}
+
+impl ShardMetrics {
+    fn new(meter: &Meter) -> Self {
+        Self {
+            http: HttpMetrics::new(meter),
+            quic: QuicMetrics::new(meter),
+        }
+    }
+}
+
+/// Counts that nobody reads: for tests and tools.
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self::new(&NoopMeterProvider::new().meter(""))
+    }
+}
+
+#[cfg(test)]
+mod tests;
