@@ -1,0 +1,169 @@
+//! One listener: whose requests it takes, and how.
+
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
+
+use http::HeaderValue;
+use tidegate_proto::v1;
+
+use super::{
+    admission::{self, Admission},
+    binding::{BindingKey, Scheme},
+    certificate::{Certificate, Certificates},
+    limits::{self, HttpLimits},
+    problems::{Object, Problems},
+    transport::{self, QuicTransport},
+};
+use crate::route::{HostPattern, RouteTable};
+
+/// A listener with its own certificates, settings and routes.
+#[derive(Debug)]
+pub struct Listener {
+    /// `namespace/gateway/listener`.
+    pub id: Arc<str>,
+    pub hostname: HostPattern,
+    /// In order of preference. Empty with HTTP only.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// `None`: HTTP/3 is off.
+    pub http3: Option<Http3>,
+    pub quic: QuicTransport,
+    pub admission: Admission,
+    pub limits: HttpLimits,
+    pub routes: RouteTable,
+}
+
+/// HTTP/3 is on, and this is how TCP clients learn of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http3 {
+    /// UDP port that clients see.
+    pub advertised_port: u16,
+    /// RFC 7838: `h3=":8443"; ma=86400`.
+    pub alt_svc: HeaderValue,
+}
+
+impl Http3 {
+    /// `max_age` in seconds.
+    pub fn new(advertised_port: u16, max_age: u32) -> Self {
+        let alt_svc = format!("h3=\":{advertised_port}\"; ma={max_age}");
+        let alt_svc = HeaderValue::try_from(alt_svc).expect("digits and punctuation");
+        Self {
+            advertised_port,
+            alt_svc,
+        }
+    }
+}
+
+/// `None` after a rejection.
+pub(super) fn parse(
+    wire: v1::Listener,
+    routes: RouteTable,
+    certificates: &Certificates,
+    problems: &mut Problems,
+) -> Option<(BindingKey, Scheme, Listener)> {
+    let mut object = problems.of(&wire.id);
+    let scheme = scheme(&wire, &mut object);
+    let key = binding_key(&wire, &mut object);
+    let hostname = object.accept("hostname", wire.hostname.parse::<HostPattern>());
+    let certificates = chosen(&wire, scheme, certificates, &mut object);
+    let http3 = http3(&wire, scheme, &mut object);
+    let quic = transport::parse(wire.quic.unwrap_or_default(), &mut object);
+    let admission = admission::parse(&wire.admission.unwrap_or_default(), &mut object);
+    let limits = limits::parse(&wire.limits.unwrap_or_default(), &mut object);
+    let listener = Listener {
+        id: wire.id.as_str().into(),
+        hostname: hostname?,
+        certificates,
+        http3,
+        quic: quic?,
+        admission: admission?,
+        limits: limits?,
+        routes,
+    };
+    Some((key?, scheme?, listener))
+}
+
+fn scheme(wire: &v1::Listener, object: &mut Object<'_>) -> Option<Scheme> {
+    match wire.protocol() {
+        v1::Protocol::Http => Some(Scheme::Http),
+        v1::Protocol::Https => Some(Scheme::Https),
+        v1::Protocol::Unspecified => {
+            let message = format!("{} is none that is known; use HTTP or HTTPS", wire.protocol);
+            object.refuse("protocol", message);
+            None
+        }
+    }
+}
+
+fn binding_key(wire: &v1::Listener, object: &mut Object<'_>) -> Option<BindingKey> {
+    let mut addresses = Vec::new();
+    let mut sound = true;
+    for (index, text) in wire.addresses.iter().enumerate() {
+        match text.parse::<IpAddr>() {
+            Ok(address) => addresses.push(address),
+            Err(_) => {
+                sound = false;
+                let message = format!("`{text}` is no IP address; leave it out to bind all");
+                object.refuse(format!("addresses[{index}]"), message);
+            }
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    let port = u16::try_from(wire.port);
+    let port = port.map_err(|_| format!("{} is no port; use 1 to 65535", wire.port));
+    let port = object.accept("port", port)?;
+    sound.then_some(BindingKey { addresses, port })
+}
+
+fn chosen(
+    wire: &v1::Listener,
+    scheme: Option<Scheme>,
+    certificates: &Certificates,
+    object: &mut Object<'_>,
+) -> Vec<Arc<Certificate>> {
+    let ids = &wire.certificate_ids;
+    if scheme == Some(Scheme::Https) && ids.is_empty() {
+        object.refuse(
+            "certificate_ids",
+            "is empty; HTTPS needs at least one certificate",
+        );
+    }
+    if scheme == Some(Scheme::Http) && !ids.is_empty() {
+        let message = "is set with HTTP; remove it or change the protocol to HTTPS";
+        object.refuse("certificate_ids", message);
+    }
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for (index, id) in ids.iter().enumerate() {
+        let field = format!("certificate_ids[{index}]");
+        match certificates.get(id.as_str()) {
+            Some(certificate) if seen.insert(id) => found.extend(certificate.clone()),
+            Some(_) => object.refuse(field, format!("{id} is there twice; remove one")),
+            None => object.refuse(
+                field,
+                format!("no certificate has the id `{id}`; add it to `certificates`"),
+            ),
+        }
+    }
+    found
+}
+
+fn http3(wire: &v1::Listener, scheme: Option<Scheme>, object: &mut Object<'_>) -> Option<Http3> {
+    let http3 = wire.http3?;
+    if scheme == Some(Scheme::Http) {
+        let message = "is set with HTTP; remove it or change the protocol to HTTPS";
+        object.refuse("http3", message);
+    }
+    let port = if http3.advertised_port == 0 {
+        wire.port
+    } else {
+        http3.advertised_port
+    };
+    let port = u16::try_from(port);
+    let port = port.map_err(|_| format!("{} is no port; use 1 to 65535", http3.advertised_port));
+    let port = object.accept("http3.advertised_port", port)?;
+    let max_age = match http3.alt_svc_max_age_seconds {
+        0 => 86_400,
+        seconds => seconds,
+    };
+    Some(Http3::new(port, max_age))
+}

@@ -1,0 +1,166 @@
+//! QUIC transport settings of a listener, with their defaults.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use tidegate_proto::v1;
+
+use super::{
+    limits::{bounded, milliseconds},
+    problems::Object,
+};
+
+/// The largest integer that a transport parameter can carry (RFC 9000 16).
+const MAX_VARINT: u64 = (1 << 62) - 1;
+/// The largest stream count (RFC 9000 4.6).
+const MAX_STREAMS: u64 = 1 << 60;
+
+/// RFC 9000 transport parameters and recovery settings, defaults resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicTransport {
+    pub max_idle_timeout: Duration,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Bytes.
+    pub initial_max_data: u64,
+    /// Bytes, for each kind of stream.
+    pub initial_max_stream_data: u64,
+    pub initial_max_streams_bidi: u64,
+    pub congestion_control: CongestionControl,
+    /// Whether clients may change their address on purpose.
+    pub active_migration: bool,
+    pub retry: RetryMode,
+    /// Bytes.
+    pub max_send_udp_payload_size: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CongestionControl {
+    #[default]
+    Cubic,
+    Bbr2,
+    Reno,
+}
+
+/// When a client has to prove its address first (RFC 9000 8.1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RetryMode {
+    /// While many handshakes are half open.
+    #[default]
+    Adaptive,
+    Always,
+    Never,
+}
+
+impl Default for QuicTransport {
+    fn default() -> Self {
+        Self {
+            max_idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            initial_max_data: 1024 * 1024,
+            initial_max_stream_data: 256 * 1024,
+            initial_max_streams_bidi: 128,
+            congestion_control: CongestionControl::Cubic,
+            active_migration: true,
+            retry: RetryMode::Adaptive,
+            max_send_udp_payload_size: 1350,
+        }
+    }
+}
+
+impl CongestionControl {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Bbr2 => "bbr2",
+            Self::Reno => "reno",
+        }
+    }
+}
+
+impl fmt::Display for CongestionControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CongestionControl {
+    type Err = String;
+
+    /// Empty is the default.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(Self::default()),
+            "cubic" => Ok(Self::Cubic),
+            "bbr2" => Ok(Self::Bbr2),
+            "reno" => Ok(Self::Reno),
+            _ => Err(format!(
+                "`{text}` is none that is known; use cubic, bbr2 or reno"
+            )),
+        }
+    }
+}
+
+pub(super) fn parse(wire: v1::QuicTransport, object: &mut Object<'_>) -> Option<QuicTransport> {
+    let default = QuicTransport::default();
+    let idle = milliseconds(
+        object,
+        "quic.max_idle_timeout_ms",
+        wire.max_idle_timeout_ms,
+        default.max_idle_timeout,
+    );
+    let handshake = milliseconds(
+        object,
+        "quic.handshake_timeout_ms",
+        wire.handshake_timeout_ms,
+        default.handshake_timeout,
+    );
+    let retry = match v1::RetryMode::try_from(wire.retry) {
+        Ok(v1::RetryMode::Unspecified) => Ok(RetryMode::Adaptive),
+        Ok(v1::RetryMode::Always) => Ok(RetryMode::Always),
+        Ok(v1::RetryMode::Never) => Ok(RetryMode::Never),
+        Err(_) => Err(format!(
+            "{} is none that is known; use always or never, or leave it out",
+            wire.retry
+        )),
+    };
+    let mut number = |field: &str, value, default, range| {
+        bounded(object, &format!("quic.{field}"), value, default, range)
+    };
+    let data = number(
+        "initial_max_data",
+        wire.initial_max_data,
+        default.initial_max_data,
+        1..=MAX_VARINT,
+    );
+    let stream_data = number(
+        "initial_max_stream_data",
+        wire.initial_max_stream_data,
+        default.initial_max_stream_data,
+        1..=MAX_VARINT,
+    );
+    let streams = number(
+        "initial_max_streams_bidi",
+        wire.initial_max_streams_bidi,
+        default.initial_max_streams_bidi,
+        1..=MAX_STREAMS,
+    );
+    let payload = number(
+        "max_send_udp_payload_size",
+        wire.max_send_udp_payload_size.into(),
+        default.max_send_udp_payload_size as u64,
+        1200..=1452,
+    );
+    let retry = object.accept("quic.retry", retry);
+    let congestion = object.accept("quic.congestion_control", wire.congestion_control.parse());
+    Some(QuicTransport {
+        max_idle_timeout: idle?,
+        handshake_timeout: handshake?,
+        initial_max_data: data?,
+        initial_max_stream_data: stream_data?,
+        initial_max_streams_bidi: streams?,
+        congestion_control: congestion?,
+        active_migration: !wire.disable_active_migration,
+        retry: retry?,
+        max_send_udp_payload_size: usize::try_from(payload?).ok()?,
+    })
+}
