@@ -7,6 +7,7 @@
 //! global: two planes may share a process.
 
 mod carrier;
+pub(crate) mod otlp;
 
 use http::{HeaderMap, Method, StatusCode};
 use opentelemetry::{

@@ -50,7 +50,8 @@ pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Re
                 if progress {
                     backoff.reset();
                 }
-                sleep(backoff.next(&mut rand::rng())).await;
+                let wait = backoff.next(&mut rand::rng());
+                sleep(wait).await;
             }
         }
     }

@@ -1,0 +1,106 @@
+//! `tidegate-dataplane`: one data plane in a process of its own.
+
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use tidegate_dataplane::{Config, Dataplane};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Serves HTTP/3, HTTP/2 and HTTP/1.1 as the control plane says.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-dataplane", version)]
+struct Args {
+    /// Stable name of this data plane [default: the host's name]
+    #[arg(long, env = "TIDEGATE_ID")]
+    id: Option<String>,
+    /// Session address of a control plane, http://host:port; once for each replica
+    #[arg(long, env = "TIDEGATE_CONTROL", value_delimiter = ',', required = true)]
+    control: Vec<String>,
+    /// Gateway to serve, namespace/name [default: all]
+    #[arg(
+        long,
+        env = "TIDEGATE_GATEWAY",
+        default_value = "",
+        hide_default_value = true
+    )]
+    gateway: String,
+    /// Threads that serve traffic; 0 is one for each core
+    #[arg(long, env = "TIDEGATE_SHARDS", default_value_t = 0)]
+    shards: usize,
+    /// Folder for the last good snapshot, to start without a control plane
+    #[arg(long, env = "TIDEGATE_STATE")]
+    state: Option<PathBuf>,
+    /// Address of /readyz, /healthz and /metrics
+    #[arg(long, env = "TIDEGATE_ADMIN_LISTEN", default_value = "127.0.0.1:9092")]
+    admin_listen: SocketAddr,
+    /// Seconds that connections have to end after SIGTERM
+    #[arg(long, env = "TIDEGATE_DRAIN_DEADLINE", default_value_t = 30)]
+    drain_deadline: u64,
+    /// Audit records kept while no control plane takes them
+    #[arg(long, env = "TIDEGATE_SPOOL_RECORDS", default_value_t = tidegate_dataplane::audit::DEFAULT_CAPACITY)]
+    spool_records: usize,
+}
+
+impl Args {
+    fn config(self) -> anyhow::Result<Config> {
+        let id = match self.id {
+            Some(id) => id,
+            None => host_name().context("the host has no name: give --id")?,
+        };
+        Ok(Config {
+            id,
+            control: self.control,
+            gateway: self.gateway,
+            shards: self.shards,
+            admin_listen: Some(self.admin_listen),
+            state_dir: self.state,
+            spool_records: self.spool_records,
+            drain_deadline: Duration::from_secs(self.drain_deadline),
+            ..Config::default()
+        })
+    }
+}
+
+fn host_name() -> anyhow::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim().to_owned())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(tracing::Level::INFO.into())
+                .from_env()?,
+        )
+        .with_writer(std::io::stderr)
+        .init();
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut dataplane = Dataplane::start(args.config()?)?;
+    if let Some(address) = dataplane.admin_addr() {
+        tracing::info!(%address, "admin port");
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        error = dataplane.stopped() => {
+            dataplane.kill();
+            return Err(error);
+        }
+    }
+    tokio::select! {
+        () = dataplane.shutdown() => Ok(()),
+        // The second one means now.
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
