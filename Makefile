@@ -1,0 +1,36 @@
+# Everything that is done with Tidegate by hand. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup run build test lint clean
+
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
+# One target folder for all clones: BoringSSL alone takes minutes to build.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+TOOLS := $(CACHE)/tools
+export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## check what building needs, and install it where that is allowed
+	@.ci/setup
+
+# The dev profile, which `make test` builds too: optimized dependencies, and the planes
+# within seconds of an edit. A release build links with LTO for many minutes.
+run: setup ## build and start the demo gateway; ARGS="--state DIR" and the like are passed on
+	cargo run --locked --package tidegate --bin tidegate -- up $(ARGS)
+
+build: setup ## build the binaries as they are shipped
+	cargo build --locked --release --bins
+	@echo "built: $(CARGO_TARGET_DIR)/release/{tidegate,tidegate-controlplane,tidegate-dataplane}"
+
+test: setup ## run every test that needs nothing but Rust
+	@.ci/test
+
+lint: setup ## check format, clippy, dependencies and charts
+	@TOOLS="$(TOOLS)" .ci/lint
+
+clean: ## delete what was built, for all clones
+	cargo clean
