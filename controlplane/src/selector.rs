@@ -91,7 +91,7 @@ impl Selector {
             && self.min_age_ms.is_none_or(|least| connection.age_ms >= least)
             && self.max_age_ms.is_none_or(|most| connection.age_ms <= most)
             && self.peer.as_ref().is_none_or(|range| {
-                cidr::host(&connection.peer_address).is_some_and(|address| range.contains(address))
+                host(&connection.peer_address).is_some_and(|address| range.contains(address))
             })
     }
 }

@@ -1,0 +1,211 @@
+//! The settings of the process: command line and environment in, [`Config`] out.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use clap::Parser;
+
+/// Serves Prometheus text of whatever else is in the process.
+pub type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What a control plane needs to know before it starts.
+#[derive(Clone)]
+pub struct Config {
+    /// Where resources come from.
+    pub source: Source,
+    /// Where dataplanes connect: sessions and reports. Loopback only.
+    pub session_listen: SocketAddr,
+    /// Where operators connect: REST, gRPC and metrics.
+    pub admin_listen: SocketAddr,
+    /// Folder of keys, token and audit history; made if it is not there.
+    pub state_dir: PathBuf,
+    /// What operators must show. `None`: the file `admin.token` in the state folder,
+    /// made at the first start.
+    pub admin_token: Option<String>,
+    /// Added to `/metrics`.
+    pub extra_metrics: Option<ExtraMetrics>,
+}
+
+/// Where resources come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of YAML files, watched.
+    Files(PathBuf),
+}
+
+/// A text that names no [`Source`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no source: expected `files:DIR` with the folder of the YAML files")]
+pub struct InvalidSource(String);
+
+impl FromStr for Source {
+    type Err = InvalidSource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("files:") {
+            Some(folder) if !folder.is_empty() => Ok(Self::Files(folder.into())),
+            _ => Err(InvalidSource(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(folder) => write!(f, "files:{}", folder.display()),
+        }
+    }
+}
+
+/// What hardly anyone sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Audit records that are kept; older ones are deleted, and counted.
+    pub audit_records: u64,
+    /// Age at which the shared keys are rotated.
+    pub key_age: Duration,
+    /// How long dataplanes are waited for.
+    pub patience: crate::fleet::Patience,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            audit_records: 1_000_000,
+            key_age: Duration::from_secs(24 * 60 * 60),
+            patience: crate::fleet::Patience::default(),
+        }
+    }
+}
+
+/// Tidegate's control plane: turns Gateway API resources into what dataplanes serve.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-controlplane", version)]
+pub struct Args {
+    /// Where resources come from: `files:DIR`
+    #[arg(long, value_name = "SOURCE", env = "TIDEGATE_SOURCE")]
+    source: Source,
+    /// Address for dataplanes; loopback only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
+    session_listen: SocketAddr,
+    /// Address for operators and metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin_listen: SocketAddr,
+    /// Folder of keys, admin token and audit history
+    #[arg(long, value_name = "DIR", default_value = ".tidegate")]
+    state: PathBuf,
+    /// Audit records to keep
+    #[arg(long, value_name = "COUNT", default_value_t = Tuning::default().audit_records)]
+    audit_records: u64,
+    /// Hours after which the shared keys are rotated
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
+    key_hours: u32,
+    /// What operators must show instead of the token in the state folder
+    #[arg(env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true, long, hide = true)]
+    admin_token: Option<String>,
+}
+
+impl Args {
+    /// The settings that they mean.
+    pub fn into_config(self) -> (Config, Tuning) {
+        let config = Config {
+            source: self.source,
+            session_listen: self.session_listen,
+            admin_listen: self.admin_listen,
+            state_dir: self.state,
+            admin_token: self.admin_token,
+            extra_metrics: None,
+        };
+        let tuning = Tuning {
+            audit_records: self.audit_records,
+            key_age: Duration::from_secs(u64::from(self.key_hours) * 60 * 60),
+            ..Tuning::default()
+        };
+        (config, tuning)
+    }
+}
+
+/// Why a [`Config`] cannot be started with.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidConfig {
+    /// Dataplanes would send and get secrets in the clear.
+    #[error(
+        "session-listen {0}: sessions with dataplanes carry keys and are not encrypted yet, so \
+         only a loopback address such as 127.0.0.1:9091 is allowed"
+    )]
+    SessionListen(SocketAddr),
+    /// It would admit everyone, or nobody.
+    #[error("admin-token: needs at least one character, and no spaces or control characters")]
+    AdminToken,
+}
+
+impl Config {
+    /// Refuses what must not be started.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        if !self.session_listen.ip().to_canonical().is_loopback() {
+            return Err(InvalidConfig::SessionListen(self.session_listen));
+        }
+        let usable = |token: &String| {
+            !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !self.admin_token.as_ref().is_none_or(usable) {
+            return Err(InvalidConfig::AdminToken);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Config, clap::Error> {
+        let args = ["tidegate-controlplane"].iter().chain(args);
+        Args::try_parse_from(args).map(|args| args.into_config().0)
+    }
+
+    #[test]
+    fn a_folder_suffices() {
+        let config = parsed(&["--source", "files:/etc/tidegate"]).unwrap();
+        assert_eq!(config.source, Source::Files("/etc/tidegate".into()));
+        assert_eq!(config.admin_listen.to_string(), "127.0.0.1:9090");
+        assert_eq!(config.session_listen.to_string(), "127.0.0.1:9091");
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_source_without_a_kind_is_refused_with_the_form_that_is_expected() {
+        for source in ["/etc/tidegate", "files:", "kubernetes"] {
+            let Err(error) = parsed(&["--source", source]) else { panic!("{source} was taken") };
+            assert!(error.to_string().contains("files:DIR"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_refused_beyond_loopback_and_it_is_said_why() {
+        for (address, allowed) in [
+            ("127.0.0.1:0", true),
+            ("127.8.9.1:9091", true),
+            ("[::1]:9091", true),
+            ("0.0.0.0:9091", false),
+            ("[::]:9091", false),
+            ("192.0.2.1:9091", false),
+        ] {
+            let config =
+                parsed(&["--source", "files:x", "--session-listen", address]).unwrap().check();
+            assert_eq!(config.is_ok(), allowed, "{address}");
+            if let Err(error) = config {
+                let text = error.to_string();
+                assert!(text.contains("not encrypted yet") && text.contains(address), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_refused() {
+        for (token, usable) in [("s3cret", true), ("", false), ("two words", false), ("\n", false)] {
+            let mut config = parsed(&["--source", "files:x"]).unwrap();
+            config.admin_token = Some(token.into());
+            assert_eq!(config.check().is_ok(), usable, "{token:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The dataplanes, and everything that is said to them and by them.
+//!
+//! Owns the sessions by dataplane, the configuration that they are to serve, and the
+//! events that pass. `control` holds each session, `report` takes records into the
+//! history, `publish` computes the configuration. `api` looks in here and sends commands.
+//! Never here: a rule of the Gateway API, or a table of connections: a connection's id
+//! names its dataplane, which is asked.
+
+mod control;
+mod events;
+mod feed;
+mod publish;
+mod ready;
+mod report;
+mod session;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use opentelemetry::KeyValue;
+use tidegate_proto::v1::{self, command, command_reply};
+use tokio::{sync::watch, time::Instant};
+use tracing::{info, warn};
+
+pub(crate) use self::{
+    control::ControlService,
+    events::{EventStream, Seen},
+    publish::publish,
+    ready::readiness,
+    report::TelemetryService,
+};
+use self::{events::Events, session::Session};
+pub use self::{
+    publish::Published,
+    ready::NotReady,
+    session::{CommandFailure, Ended},
+};
+use crate::{clock::unix_millis, status::Acknowledgement, telemetry::Instruments};
+
+/// How long the fleet waits for a dataplane.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the reply to a command.
+    pub reply: Duration,
+    /// For the first message of a session.
+    pub hello: Duration,
+    /// For the answer to a snapshot, before a newer one is sent all the same.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            reply: Duration::from_secs(5),
+            hello: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The dataplanes of this control plane.
+pub struct Fleet {
+    sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+    configuration: watch::Sender<Option<Arc<Published>>>,
+    stopping: watch::Sender<bool>,
+    events: Events,
+    instruments: Instruments,
+    patience: Patience,
+}
+
+impl Fleet {
+    pub(crate) fn new(instruments: Instruments, patience: Patience) -> Self {
+        Self {
+            sessions: Mutex::default(),
+            configuration: watch::Sender::new(None),
+            stopping: watch::Sender::new(false),
+            events: Events::new(instruments.clone()),
+            instruments,
+            patience,
+        }
+    }
+
+    /// The configuration as it is now; none before the source was read.
+    pub fn configuration(&self) -> Option<Arc<Published>> {
+        self.configuration.borrow().clone()
+    }
+
+    /// The dataplanes that hold a session, in order of id.
+    pub fn dataplanes(&self) -> Vec<v1::Dataplane> {
+        self.locked().values().map(|session| session.describe()).collect()
+    }
+
+    /// Handshakes and closes from now on.
+    pub(crate) fn events(&self) -> EventStream {
+        self.events.subscribe(self.stopping.subscribe())
+    }
+
+    /// What dataplanes answered, by snapshot version.
+    pub fn answers(&self) -> BTreeMap<String, Acknowledgement> {
+        let mut answers = BTreeMap::<_, Acknowledgement>::new();
+        for dataplane in self.dataplanes() {
+            let id = dataplane.hello.map(|hello| hello.dataplane_id).unwrap_or_default();
+            if let Some(nack) = dataplane.nack {
+                let answer = answers.entry(nack.version).or_default();
+                answer.nacked.insert(id.clone(), nack.rejections);
+            }
+            if !dataplane.acked_version.is_empty() {
+                answers.entry(dataplane.acked_version).or_default().acked.insert(id);
+            }
+        }
+        answers
+    }
+
+    /// Sends a command and waits for its reply. Dropping the future forgets it.
+    pub async fn command(
+        &self,
+        dataplane: &str,
+        kind: command::Kind,
+    ) -> Result<command_reply::Kind, CommandFailure> {
+        let session = self.locked().get(dataplane).cloned();
+        let Some(session) = session else {
+            return Err(CommandFailure::UnknownDataplane(dataplane.to_owned()));
+        };
+        let (name, started) = (name_of(&kind), Instant::now());
+        let result = session.command(kind, self.patience.reply).await;
+        let outcome = result.as_ref().map_or_else(CommandFailure::label, |_| "done");
+        self.instruments.command_duration.record(
+            started.elapsed().as_secs_f64(),
+            &[KeyValue::new("command", name), KeyValue::new("outcome", outcome)],
+        );
+        result
+    }
+
+    /// Ends every session and stream; what is asked later fails.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        for session in self.locked().values() {
+            session.end(Ended::Stopping);
+        }
+    }
+
+    /// Takes a dataplane in. A session of the same dataplane ends: it is the one that
+    /// the dataplane gave up, or another process with the same name.
+    fn attach(&self, session: Arc<Session>) {
+        let id = session.hello().dataplane_id.clone();
+        let before = self.locked().insert(id.clone(), Arc::clone(&session));
+        self.instruments.sessions.add(1, &[]);
+        if let Some(before) = before {
+            if before.hello().instance_id != session.hello().instance_id {
+                warn!(dataplane = %id, before = %before.hello().instance_id,
+                    instance = %session.hello().instance_id,
+                    "another run of this dataplane took its place");
+            }
+            before.end(Ended::Replaced);
+        }
+        if *self.stopping.borrow() {
+            session.end(Ended::Stopping);
+        }
+        info!(dataplane = %id, instance = %session.hello().instance_id,
+            gateway = %session.hello().gateway, build = %session.hello().build_version,
+            "dataplane connected");
+    }
+
+    fn detach(&self, session: &Arc<Session>, ended: Ended) {
+        session.end(ended);
+        let id = &session.hello().dataplane_id;
+        let mut sessions = self.locked();
+        if sessions.get(id).is_some_and(|current| Arc::ptr_eq(current, session)) {
+            sessions.remove(id);
+        }
+        drop(sessions);
+        self.instruments.sessions.add(-1, &[]);
+        self.instruments.sessions_ended.add(1, &[KeyValue::new("reason", ended.label())]);
+        info!(dataplane = %id, reason = ended.label(), "dataplane disconnected");
+    }
+
+    fn session(&self, hello: v1::Hello) -> (Arc<Session>, session::Commands) {
+        Session::new(hello, unix_millis(), self.instruments.clone())
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Session>>> {
+        // Nothing that holds the lock can panic half way through a change.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_of(kind: &command::Kind) -> &'static str {
+    match kind {
+        command::Kind::List(_) => "list",
+        command::Kind::Show(_) => "show",
+        command::Kind::Close(_) => "close",
+        command::Kind::CloseSelected(_) => "close_selected",
+        command::Kind::Drain(_) => "drain",
+        command::Kind::Undrain(_) => "undrain",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Every instrument, by the name under which dashboards find it.
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
+use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
+
+/// The control plane's instruments. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Instruments {
+    /// Dataplanes that hold a session.
+    pub(crate) sessions: UpDownCounter<i64>,
+    /// Sessions that ended, by `reason`.
+    pub(crate) sessions_ended: Counter<u64>,
+    /// Configurations that differ from the one before.
+    pub(crate) snapshots_published: Counter<u64>,
+    /// Snapshots sent to dataplanes.
+    pub(crate) snapshots_sent: Counter<u64>,
+    /// Answers to snapshots, by `answer`: `ack`, `nack` or `none` in time.
+    pub(crate) snapshot_answers: Counter<u64>,
+    /// What sources refused, now.
+    pub(crate) source_problems: Gauge<u64>,
+    /// Seconds from command to reply, by `command` and `outcome`.
+    pub(crate) command_duration: Histogram<f64>,
+    /// Replies that nobody waited for any more.
+    pub(crate) replies_unexpected: Counter<u64>,
+    /// Records that dataplanes reported, by `kind`: `established`, `closed`, `duplicate`
+    /// or `unknown`.
+    pub(crate) records: Counter<u64>,
+    /// Audit records that left the history to keep its bound.
+    pub(crate) audit_expired: Counter<u64>,
+    /// Seconds to store a report.
+    pub(crate) audit_append_duration: Histogram<f64>,
+    /// Reports that could not be stored; they come again.
+    pub(crate) audit_append_failures: Counter<u64>,
+    /// Events that a client was too slow for.
+    pub(crate) events_lost: Counter<u64>,
+    /// Key rotations.
+    pub(crate) key_rotations: Counter<u64>,
+    /// Seconds to answer a request of the admin API.
+    pub(crate) request_duration: Histogram<f64>,
+}
+
+/// Bounds in seconds, as HTTP's semantic conventions give them.
+const SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+impl Instruments {
+    pub(super) fn new(meter: &Meter) -> Self {
+        let counter = |name: &'static str, what: &'static str| {
+            meter.u64_counter(name).with_description(what).build()
+        };
+        let seconds = |name: &'static str, what: &'static str| {
+            let histogram = meter.f64_histogram(name).with_description(what).with_unit("s");
+            histogram.with_boundaries(SECONDS.to_vec()).build()
+        };
+        Self {
+            sessions: meter
+                .i64_up_down_counter("tidegate.control.sessions")
+                .with_description("Dataplanes that hold a session")
+                .build(),
+            sessions_ended: counter(
+                "tidegate.control.sessions.ended",
+                "Sessions that ended, by reason",
+            ),
+            snapshots_published: counter(
+                "tidegate.control.snapshots.published",
+                "Configurations that differ from the one before",
+            ),
+            snapshots_sent: counter(
+                "tidegate.control.snapshots.sent",
+                "Snapshots sent to dataplanes",
+            ),
+            snapshot_answers: counter(
+                "tidegate.control.snapshots.answers",
+                "Answers of dataplanes to snapshots",
+            ),
+            source_problems: meter
+                .u64_gauge("tidegate.control.source.problems")
+                .with_description("Files, objects and fields that are refused now")
+                .build(),
+            command_duration: seconds(
+                "tidegate.control.command.duration",
+                "Time from a command to its reply",
+            ),
+            replies_unexpected: counter(
+                "tidegate.control.replies.unexpected",
+                "Replies that nobody waited for any more",
+            ),
+            records: counter(
+                "tidegate.control.records",
+                "Records of connections that dataplanes reported",
+            ),
+            audit_expired: counter(
+                "tidegate.control.audit.expired",
+                "Audit records that left the history to keep its bound",
+            ),
+            audit_append_duration: seconds(
+                "tidegate.control.audit.append.duration",
+                "Time to store a report",
+            ),
+            audit_append_failures: counter(
+                "tidegate.control.audit.append.failures",
+                "Reports that could not be stored",
+            ),
+            events_lost: counter(
+                "tidegate.control.events.lost",
+                "Events that a client was too slow for",
+            ),
+            key_rotations: counter("tidegate.control.keys.rotations", "Key rotations"),
+            request_duration: seconds(
+                HTTP_SERVER_REQUEST_DURATION,
+                "Time to answer a request of the admin API",
+            ),
+        }
+    }
+}
