@@ -1,0 +1,114 @@
+//! Whose request it is, and whether it may go any further.
+//!
+//! Everything that can be said of a request from its head and its connection, before any
+//! route is looked for. Never changes a request, except for the fields that speak of the
+//! client's connection ([`Accepted::rewrite_fields`]).
+
+use std::borrow::Cow;
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery,
+};
+
+use super::{
+    Origin,
+    authority::{self, Host},
+    failure::Failure,
+    fields::{self, Framing},
+    forwarded::{self, Hop},
+};
+use crate::{
+    path::Rejected,
+    snapshot::{Binding, Configuration, Listener},
+};
+
+/// A request that is well formed and has a listener.
+pub(super) struct Accepted<'a> {
+    pub(super) listener: &'a Listener,
+    pub(super) host: Host,
+    pub(super) framing: Framing,
+}
+
+/// Finds the listener of a request and checks the head against its limits.
+pub(super) fn accept<'a, B>(
+    origin: &Origin,
+    configuration: &'a Configuration,
+    request: &Request<B>,
+) -> Result<Accepted<'a>, Failure> {
+    if request.method() == Method::CONNECT {
+        return Err(Failure::NotImplemented);
+    }
+    let host = authority::of(request, origin.scheme)?;
+    // The newest configuration may have no such binding; its connections still drain.
+    let binding = configuration.snapshot.binding(&origin.binding).ok_or(Failure::NoRoute)?;
+    let listener = listener(binding, origin.server_name.as_deref(), &host.name)?;
+    if !listener.admission.admits(origin.peer().ip().to_canonical()) {
+        return Err(Failure::Forbidden);
+    }
+    let framing = fields::check(request.version(), request.headers(), &listener.limits)?;
+    Ok(Accepted { listener, host, framing })
+}
+
+/// The listener that serves the host. The connection was admitted by the server name's
+/// listener, with its certificate: another one's requests do not belong on it.
+fn listener<'a>(
+    binding: &'a Binding,
+    server_name: Option<&str>,
+    host: &str,
+) -> Result<&'a Listener, Failure> {
+    let listener = binding.listener_for(host).ok_or(Failure::NoRoute)?;
+    if let Some(name) = server_name
+        && name != host
+        && !binding.listener_for(name).is_some_and(|named| std::ptr::eq(&**named, &**listener))
+    {
+        return Err(Failure::Misdirected);
+    }
+    Ok(listener)
+}
+
+impl Accepted<'_> {
+    /// Takes out of the fields what was for this connection, or is not the client's to say,
+    /// and puts in what upstreams are to know.
+    pub(super) fn rewrite_fields(
+        &self,
+        origin: &Origin,
+        headers: &mut HeaderMap,
+        received: Version,
+    ) {
+        fields::strip_hop_by_hop(headers);
+        headers.remove(header::EXPECT);
+        headers.insert(header::HOST, self.host.value.clone());
+        if self.framing.te_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let hop = Hop {
+            peer: origin.peer(),
+            local: origin.local,
+            scheme: origin.scheme.as_str(),
+            host: &self.host.value,
+        };
+        forwarded::set(headers, hop);
+        forwarded::append_via(headers, received);
+    }
+}
+
+/// The origin form of the target, with the path that was matched.
+pub(super) fn target(uri: &Uri, path: &Cow<'_, str>) -> Result<Uri, Failure> {
+    let unchanged = matches!(path, Cow::Borrowed(path) if *path == uri.path());
+    if unchanged && uri.authority().is_none() {
+        return Ok(uri.clone());
+    }
+    let whole = match uri.path_and_query() {
+        Some(whole) if unchanged => Ok(whole.clone()),
+        _ => match uri.query() {
+            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+            None => PathAndQuery::try_from(&**path),
+        },
+    };
+    whole.map(Uri::from).map_err(|_| Failure::Malformed("The target is no valid path."))
+}
+
+pub(super) fn refused_path(rejected: Rejected) -> Failure {
+    tracing::debug!(reason = rejected.as_str(), "path refused");
+    Failure::Malformed("The path has no unambiguous form.")
+}

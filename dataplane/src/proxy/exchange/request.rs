@@ -1,0 +1,278 @@
+//! A request's body on its way to the upstream.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::Exchange;
+use crate::{
+    proxy::{
+        body::{Body, BodyError},
+        failure::Failure,
+        fields,
+        pause::Pause,
+    },
+    snapshot::HttpLimits,
+};
+
+/// What hyper pulls and sends to the upstream. The content itself stays in the
+/// [`Exchange`], so that the response's end can stop it wherever it is.
+pub struct RequestBody {
+    /// `None`: no content.
+    exchange: Option<Rc<Exchange>>,
+}
+
+impl RequestBody {
+    pub(super) fn new(exchange: Rc<Exchange>) -> Self {
+        let empty = exchange.upload.borrow().is_end();
+        Self { exchange: (!empty).then_some(exchange) }
+    }
+
+    /// A body without content.
+    pub(crate) fn empty() -> Self {
+        Self { exchange: None }
+    }
+
+    /// Learns whether there is content at all where the head does not say so: HTTP/3 and
+    /// HTTP/2 clients often end a GET with a frame of its own. Waits only where the head
+    /// said that there is none.
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        let Some(exchange) = &self.exchange else { return Ok(()) };
+        std::future::poll_fn(|cx| exchange.upload.borrow_mut().poll_settle(cx, exchange)).await?;
+        let ended = exchange.upload.borrow().is_end();
+        if ended {
+            self.exchange = None;
+        }
+        Ok(())
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
+        let mut upload = exchange.upload.borrow_mut();
+        let frame = ready!(upload.poll(cx, exchange));
+        if let (Some(Ok(frame)), Some(unsent)) = (&frame, &mut upload.unsent) {
+            *unsent -= frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.exchange.as_ref().is_none_or(|exchange| exchange.upload.borrow().is_end())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(exchange) = &self.exchange else { return SizeHint::with_exact(0) };
+        exchange.upload.borrow().unsent.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// The state of a request's body.
+#[derive(Default)]
+pub(super) struct Upload {
+    body: Body,
+    /// Read, and to be sent before anything else.
+    next: Option<Frame<Bytes>>,
+    /// The last of the announced content. It waits for the end of the body, because more
+    /// content would make the request malformed, and the upstream must not see its end then.
+    held: Option<Bytes>,
+    /// Announced and not yet read.
+    unread: Option<u64>,
+    /// Announced and not yet sent.
+    unsent: Option<u64>,
+    stage: Stage,
+    pause: Pause,
+    waker: Option<Waker>,
+    limits: HttpLimits,
+}
+
+#[derive(Default)]
+enum Stage {
+    Open,
+    /// The end was read.
+    #[default]
+    Done,
+    /// Nobody wants the rest.
+    Cancelled,
+    Failed(Failure),
+}
+
+impl Upload {
+    pub(super) fn new(body: Body, content_length: Option<u64>, limits: &HttpLimits) -> Self {
+        let stage = match content_length {
+            _ if !body.is_end_stream() => Stage::Open,
+            Some(1..) => Stage::Failed(Failure::from(&BodyError::LengthMismatch)),
+            _ => Stage::Done,
+        };
+        let body = if matches!(stage, Stage::Open) { body } else { Body::Empty };
+        let (unread, unsent) = (content_length, content_length);
+        Self { body, unread, unsent, stage, limits: limits.clone(), ..Self::default() }
+    }
+
+    /// Whether the whole request was read.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self.stage {
+            Stage::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    pub(super) fn cancel(&mut self) {
+        if matches!(self.stage, Stage::Open) {
+            self.stop(Stage::Cancelled);
+        }
+    }
+
+    /// Whether nothing is left to send.
+    fn is_end(&self) -> bool {
+        self.is_done() && self.next.is_none()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if let Some(frame) = self.next.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match self.stage {
+                Stage::Open => {}
+                Stage::Done => return Poll::Ready(None),
+                Stage::Cancelled | Stage::Failed(_) => {
+                    return Poll::Ready(Some(Err(BodyError::Reset)));
+                }
+            }
+            let Poll::Ready(event) = Pin::new(&mut self.body).poll_frame(cx) else {
+                let idle = self.limits.body_idle_timeout;
+                ready!(self.poll_pause(cx, idle));
+                return Poll::Ready(Some(Err(self.fail(BodyError::Idle))));
+            };
+            self.pause.end();
+            let outcome = match event {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take_data(data, exchange),
+                    Err(frame) => self.take_trailers(frame),
+                },
+                Some(Err(error)) => Err(error),
+                None => self.take_end(),
+            };
+            match outcome {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+            }
+        }
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>, idle: std::time::Duration) -> Poll<()> {
+        // The waker serves `cancel`, which comes from another task.
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+        self.pause.poll(cx, idle, None).map(|_| ())
+    }
+
+    fn take_data(
+        &mut self,
+        data: Bytes,
+        exchange: &Exchange,
+    ) -> Result<Option<Frame<Bytes>>, BodyError> {
+        let length = data.len() as u64;
+        if length == 0 {
+            return Ok(None);
+        }
+        exchange.request_bytes.set(exchange.request_bytes.get() + length);
+        if let Some(unread) = &mut self.unread {
+            *unread = unread.checked_sub(length).ok_or(BodyError::LengthMismatch)?;
+            if *unread == 0 && !self.body.is_end_stream() {
+                self.held = Some(data);
+                return Ok(None);
+            }
+        }
+        if self.body.is_end_stream() {
+            self.check_length()?;
+            self.stop(Stage::Done);
+        }
+        Ok(Some(Frame::data(data)))
+    }
+
+    fn take_trailers(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, BodyError> {
+        self.check_length()?;
+        let Ok(trailers) = frame.into_trailers() else { return Ok(None) };
+        if !fields::trailers_may_pass(&trailers, &self.limits) {
+            return Err(BodyError::Trailers);
+        }
+        let held = self.held.take();
+        self.stop(Stage::Done);
+        self.next = Some(Frame::trailers(trailers));
+        Ok(held.map(Frame::data))
+    }
+
+    fn take_end(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
+        self.check_length()?;
+        let held = self.held.take();
+        self.stop(Stage::Done);
+        Ok(held.map(Frame::data))
+    }
+
+    fn check_length(&self) -> Result<(), BodyError> {
+        match self.unread {
+            Some(1..) => Err(BodyError::LengthMismatch),
+            _ => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        self.stop(Stage::Failed(Failure::from(&error)));
+        error
+    }
+
+    /// Dropping the body tells its sender that nothing more is wanted.
+    fn stop(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.body = Body::Empty;
+        self.held = None;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Result<(), Failure>> {
+        if let Some(failure) = self.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        match self.poll(cx, exchange) {
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(Failure::from(&error))),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.next = Some(frame);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(None) => Poll::Ready(Ok(())),
+            Poll::Pending if self.unread == Some(0) => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The rules for fields that HTTP/1.1, HTTP/2 and HTTP/3 share, so that all three get the
+//! same verdict. Pure: looks at a header section and says what it is worth.
+//!
+//! What the types make impossible is not checked again: a `HeaderValue` has no CR, LF or
+//! NUL, and a `HeaderName` is lower case. Front-ends refuse upper-case names themselves.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+use super::failure::Failure;
+use crate::snapshot::HttpLimits;
+
+/// What the header section says of the message that follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Framing {
+    /// Bytes of content that the client announced.
+    pub(crate) content_length: Option<u64>,
+    /// The client takes trailers (RFC 9110 10.1.4).
+    pub(crate) te_trailers: bool,
+    /// The client waits for 100 (Continue) before it sends content.
+    pub(crate) expects_continue: bool,
+}
+
+/// Checks a request's header section.
+pub(crate) fn check(
+    version: Version,
+    headers: &HeaderMap,
+    limits: &HttpLimits,
+) -> Result<Framing, Failure> {
+    check_size(headers, limits)?;
+    if version >= Version::HTTP_2 {
+        check_multiplexed(headers)?;
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        check_transfer_encoding(version, headers)?;
+    }
+    if headers.get_all(header::UPGRADE).iter().any(|value| has_token(value, "websocket")) {
+        return Err(Failure::NotImplemented);
+    }
+    let mut te = headers.get_all(header::TE).iter();
+    Ok(Framing {
+        content_length: content_length(headers)?,
+        te_trailers: te.any(|value| has_token(value, "trailers")),
+        expects_continue: expects_continue(headers)?,
+    })
+}
+
+/// Counts as RFC 9114 4.2.2 does: 32 bytes for each field, crumbs of cookies included,
+/// because that is what they cost here.
+fn check_size(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Failure> {
+    if headers.len() > limits.max_fields {
+        return Err(Failure::FieldsTooLarge);
+    }
+    let size: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if size as u64 > limits.max_field_section_size {
+        return Err(Failure::FieldsTooLarge);
+    }
+    Ok(())
+}
+
+/// RFC 9113 8.2 and RFC 9114 4.2: nothing that is about a connection, and no padding.
+fn check_multiplexed(headers: &HeaderMap) -> Result<(), Failure> {
+    if CONNECTION_SPECIFIC.iter().any(|name| headers.contains_key(name)) {
+        return Err(Failure::Malformed("A field is about a connection, which only HTTP/1.1 has."));
+    }
+    if headers.get_all(header::TE).iter().any(|value| value != "trailers") {
+        return Err(Failure::Malformed("TE may only say trailers."));
+    }
+    if headers.values().any(is_padded) {
+        return Err(Failure::Malformed("A field value begins or ends with white space."));
+    }
+    Ok(())
+}
+
+/// RFC 9112 6.1: chunked once and last, not with Content-Length, not in HTTP/1.0.
+fn check_transfer_encoding(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let only_chunked = values.next().is_some_and(|value| {
+        value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("chunked"))
+    }) && values.next().is_none();
+    if version < Version::HTTP_11 || !only_chunked {
+        return Err(Failure::Malformed("Only the transfer coding chunked is understood."));
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Failure::Malformed("Content-Length and Transfer-Encoding exclude each other."));
+    }
+    Ok(())
+}
+
+/// RFC 9110 8.6. Repeated values are refused even where they agree: whoever sends them
+/// hopes for two recipients that read them differently.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Failure::Malformed("Content-Length is repeated."));
+    }
+    // `parse` alone would take a sign.
+    let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
+    let length = value.to_str().ok().filter(|_| digits).and_then(|value| value.parse().ok());
+    length.map(Some).ok_or(Failure::Malformed("Content-Length is no number of bytes."))
+}
+
+fn expects_continue(headers: &HeaderMap) -> Result<bool, Failure> {
+    let mut expected = false;
+    for value in headers.get_all(header::EXPECT) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Failure::Expectation);
+        }
+        expected = true;
+    }
+    Ok(expected)
+}
+
+/// Whether trailers may pass: within the limits, and without a field that would have
+/// framed, routed or authorized the request (RFC 9110 6.5.1).
+pub(crate) fn trailers_may_pass(trailers: &HeaderMap, limits: &HttpLimits) -> bool {
+    check_size(trailers, limits).is_ok()
+        && !CONNECTION_SPECIFIC.iter().chain(&NOT_IN_TRAILERS).any(|name| trailers.contains_key(name))
+}
+
+/// Removes what is for one connection only (RFC 9110 7.6.1), in either direction. `Trailer`
+/// stays, as it describes the message.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // A client must not take away what was checked before it gets used.
+            .filter(|name| !NOT_IN_TRAILERS.contains(name) && name != header::AUTHORIZATION)
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+    }
+    for name in CONNECTION_SPECIFIC.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn has_token(value: &HeaderValue, token: &str) -> bool {
+    value.to_str().is_ok_and(|value| {
+        // Parameters, as in `trailers;q=0.5`, and versions do not change what is meant.
+        value.split(',').any(|part| {
+            part.split([';', '/']).next().is_some_and(|part| part.trim().eq_ignore_ascii_case(token))
+        })
+    })
+}
+
+fn is_padded(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
+static CONNECTION_SPECIFIC: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+static HOP_BY_HOP: [HeaderName; 3] =
+    [header::TE, header::PROXY_AUTHORIZATION, HeaderName::from_static("http2-settings")];
+
+static NOT_IN_TRAILERS: [HeaderName; 9] = [
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::EXPECT,
+    header::AUTHORIZATION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_TYPE,
+    header::CONTENT_RANGE,
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Makes a connection to one endpoint, ready for requests.
+
+use std::{
+    cell::Cell, future::Future as _, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration,
+};
+
+use boring::{
+    error::ErrorStack,
+    ssl::{SslConnector, SslMethod},
+    x509::store::X509StoreBuilder,
+};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::connection::{Fresh, Task};
+use crate::{
+    proxy::{local::Local, wire::Wire},
+    snapshot::{Backend, BackendProtocol, BackendTls},
+};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    #[error("no connection within the connect time-out")]
+    Timeout,
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    #[error("HTTP/2 failed: {0}")]
+    Protocol(#[source] hyper::Error),
+}
+
+impl DialError {
+    /// For the metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Timeout => "connect_timeout",
+            Self::Tls(_) => "tls",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+}
+
+/// How to connect to one backend, with what is expensive made once.
+pub(super) struct Dialer {
+    pub(super) backend: Arc<Backend>,
+    connector: Option<Result<SslConnector, ErrorStack>>,
+}
+
+impl Dialer {
+    pub(super) fn new(backend: &Arc<Backend>) -> Self {
+        let connector = backend.tls.as_ref().map(|tls| connector(tls, backend.protocol));
+        Self { backend: backend.clone(), connector }
+    }
+
+    /// Whether the connection may turn out to be HTTP/2, which many requests share.
+    pub(super) fn may_multiplex(&self) -> bool {
+        match self.backend.protocol {
+            BackendProtocol::Http1 => false,
+            BackendProtocol::Http2 => true,
+            BackendProtocol::Auto => self.backend.tls.is_some(),
+        }
+    }
+
+    /// Connects within the backend's connect time-out, TLS included.
+    pub(super) async fn dial(&self, address: SocketAddr) -> Result<Fresh, DialError> {
+        timeout(self.backend.connect_timeout, self.connect(address))
+            .await
+            .unwrap_or(Err(DialError::Timeout))
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<Fresh, DialError> {
+        let stream = TcpStream::connect(address).await.map_err(DialError::Connect)?;
+        stream.set_nodelay(true).map_err(DialError::Connect)?;
+        let wire = Wire::new(stream, WRITE_TIMEOUT);
+        let (Some(connector), Some(tls)) = (&self.connector, &self.backend.tls) else {
+            let multiplex = self.backend.protocol == BackendProtocol::Http2;
+            return speak(wire, multiplex).await;
+        };
+        let configuration = match connector {
+            Ok(connector) => connector.configure(),
+            Err(error) => Err(error.clone()),
+        };
+        let configuration = configuration.map_err(|error| DialError::Tls(error.to_string()))?;
+        let stream = tokio_boring::connect(configuration, &tls.server_name, wire)
+            .await
+            .map_err(|error| DialError::Tls(error.to_string()))?;
+        let multiplex = stream.ssl().selected_alpn_protocol() == Some(b"h2");
+        if !multiplex && self.backend.protocol == BackendProtocol::Http2 {
+            return Err(DialError::Tls("the backend did not choose h2 by ALPN".into()));
+        }
+        speak(stream, multiplex).await
+    }
+}
+
+async fn speak<S>(stream: S, multiplex: bool) -> Result<Fresh, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let io = TokioIo::new(stream);
+    if multiplex {
+        let (sender, connection) = http2::Builder::new(Local)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .handshake(io)
+            .await
+            .map_err(DialError::Protocol)?;
+        let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+        let latest = allowed.clone();
+        // It ends by itself when the last sender is gone.
+        tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
+            let run = std::future::poll_fn(|cx| {
+                let ended = connection.as_mut().poll(cx);
+                latest.set(connection.current_max_send_streams());
+                ended
+            });
+            if let Err(error) = run.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Fresh::Http2(sender, allowed))
+    } else {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(MAX_RESPONSE_FIELDS)
+            .handshake(io)
+            .await
+            .map_err(DialError::Protocol)?;
+        let task = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Fresh::Http1(sender, Task::new(&task)))
+    }
+}
+
+fn connector(tls: &BackendTls, protocol: BackendProtocol) -> Result<SslConnector, ErrorStack> {
+    let mut builder = SslConnector::builder(SslMethod::tls())?;
+    builder.set_alpn_protos(match protocol {
+        BackendProtocol::Http1 => b"\x08http/1.1",
+        BackendProtocol::Http2 => b"\x02h2",
+        BackendProtocol::Auto => b"\x02h2\x08http/1.1",
+    })?;
+    if !tls.ca.is_empty() {
+        let mut store = X509StoreBuilder::new()?;
+        for certificate in &tls.ca {
+            store.add_cert(certificate)?;
+        }
+        builder.set_cert_store(store.build());
+    }
+    Ok(builder.build())
+}
+
+/// What an upstream may send ahead of a client that reads slowly: for one stream, and for
+/// all on a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// How long an upstream may take nothing of what is sent to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pings while streams are open find an upstream that vanished.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const MAX_RESPONSE_FIELDS: usize = 256;
