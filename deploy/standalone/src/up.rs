@@ -1,15 +1,16 @@
 //! `tidegate up`: both planes in one process, until a signal ends them.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use anyhow::Context;
 use tidegate_controlplane::ControlPlane;
-use tidegate_dataplane::Dataplane;
+use tidegate_dataplane::{Dataplane, metrics::Metrics};
 
 use crate::{
     demo::{Demo, Ports, welcome::Welcome},
@@ -84,6 +85,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let mut planes = Planes::start(&args, &state, folder).await?;
     let admin = planes.control.admin_addr();
+    let probes = [Some(admin), planes.dataplane.admin_addr()];
+    let probes: Vec<_> = probes.into_iter().flatten().collect();
     let greeting = demo.as_ref().map(|_| Welcome {
         state,
         ports,
@@ -91,8 +94,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         program: program(),
     });
     let outcome = tokio::select! {
-        error = planes.control.stopped() => Err(error.context("the control plane died")),
-        () = greet(admin, args.dataplane_admin, greeting) => unreachable!("greet waits forever"),
+        error = planes.stopped() => Err(error),
+        never = greet(&probes, greeting) => match never {},
         signal = signals.first() => {
             tracing::info!(signal, deadline = ?args.drain_deadline, "draining; once more ends at once");
             Ok(())
@@ -110,11 +113,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Waits until traffic flows, says so, and then nothing more.
-async fn greet(admin: SocketAddr, dataplane: SocketAddr, greeting: Option<Welcome>) {
-    ready::wait(&[admin, dataplane]).await;
+async fn greet(probes: &[SocketAddr], greeting: Option<Welcome>) -> Infallible {
+    ready::wait(probes).await;
     match greeting {
         Some(welcome) => println!("{welcome}"),
-        None => tracing::info!(%admin, "ready"),
+        None => tracing::info!("ready"),
     }
     std::future::pending().await
 }
@@ -122,20 +125,16 @@ async fn greet(admin: SocketAddr, dataplane: SocketAddr, greeting: Option<Welcom
 /// Both planes.
 struct Planes {
     control: ControlPlane,
-    /// Shared with the control plane's metrics page.
-    dataplane: Arc<Mutex<Option<Dataplane>>>,
+    dataplane: Dataplane,
 }
 
 impl Planes {
     async fn start(args: &Args, state: &Path, folder: PathBuf) -> anyhow::Result<Self> {
-        let dataplane = Arc::new(Mutex::new(None::<Dataplane>));
-        let measured = Arc::clone(&dataplane);
-        let metrics = move || {
-            let dataplane = measured.lock().unwrap_or_else(PoisonError::into_inner);
-            dataplane
-                .as_ref()
-                .map(Dataplane::metrics_text)
-                .unwrap_or_default()
+        // The control plane's metrics page shows the dataplane's, which starts after it.
+        let metrics = Arc::new(OnceLock::new());
+        let extra_metrics = {
+            let metrics: Arc<OnceLock<Metrics>> = Arc::clone(&metrics);
+            Arc::new(move || metrics.get().map(Metrics::text).unwrap_or_default())
         };
         let control = ControlPlane::start(tidegate_controlplane::Config {
             source: tidegate_controlplane::Source::Files(folder),
@@ -143,11 +142,11 @@ impl Planes {
             admin_listen: args.admin,
             state_dir: state.to_owned(),
             admin_token: None,
-            extra_metrics: Some(Arc::new(metrics)),
+            extra_metrics: Some(extra_metrics),
         })
         .await
         .context("start the control plane")?;
-        let started = Dataplane::start(tidegate_dataplane::Config {
+        let dataplane = Dataplane::start(tidegate_dataplane::Config {
             id: DATAPLANE.into(),
             control: vec![format!("http://{}", control.session_addr())],
             shards: args.shards,
@@ -157,20 +156,22 @@ impl Planes {
             ..Default::default()
         })
         .context("start the dataplane")?;
-        *dataplane.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+        // Set once, here.
+        let _ = metrics.set(dataplane.metrics());
         Ok(Self { control, dataplane })
+    }
+
+    /// Waits until one of them is no longer whole.
+    async fn stopped(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.control.stopped() => error.context("the control plane failed"),
+            error = self.dataplane.stopped() => error.context("the dataplane failed"),
+        }
     }
 
     /// The dataplane first: the control plane takes its last records.
     async fn stop(self) {
-        let dataplane = self
-            .dataplane
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(dataplane) = dataplane {
-            dataplane.shutdown().await;
-        }
+        self.dataplane.shutdown().await;
         self.control.shutdown().await;
     }
 }

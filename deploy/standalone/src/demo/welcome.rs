@@ -49,7 +49,7 @@ Fetch over HTTP/3, and over TCP with any client:
 
 Keep a connection, look at it, close it; the client is told the code and the reason:
 
-  tidegate get https://localhost:{https}/tagged --every 1s -v &
+  tidegate get https://localhost:{https}/tagged --every 1s >/dev/null &
   tidegate connections list
   tidegate connections close --all-matching --alpn h3 --code 256 --reason "closed by hand"
   tidegate audit
