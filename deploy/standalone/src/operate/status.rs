@@ -31,11 +31,10 @@ pub async fn run(args: Args) -> Result<(), AdminError> {
 }
 
 /// Conditions whose `True` is bad news.
-const BAD_IF_TRUE: [&str; 4] = [
+const BAD_IF_TRUE: [&str; 3] = [
     "Conflicted",
     "OverlappingTLSConfig",
     "PartiallyInvalid",
-    "Stale",
 ];
 
 fn is_bad(condition: &Condition) -> bool {
