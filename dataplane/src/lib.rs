@@ -1,0 +1,31 @@
+//! Tidegate's data plane.
+//!
+//! One pinned thread per core is a [`shard`]: it owns its sockets, its connections and
+//! its upstream pools, and a request never leaves it. A control thread keeps the session
+//! to the control plane ([`control`]), delivers audit records ([`audit`]) and serves the
+//! local port ([`admin`]). Between the threads there are five edges, all bounded:
+//! configuration and commands in, applied versions and records out, datagrams sideways.
+//!
+//! A packet's way: [`quic::udp`] → [`quic::demux`] → [`quic::connection`] →
+//! [`proxy::h3`] → [`proxy::serve`] → [`proxy::upstream`], and back the same way.
+
+pub mod admin;
+pub mod audit;
+pub mod balance;
+pub mod config;
+pub mod connections;
+pub mod control;
+mod dataplane;
+pub mod filter;
+pub mod metrics;
+pub mod path;
+pub mod proxy;
+pub mod quic;
+pub mod route;
+pub mod shard;
+pub mod snapshot;
+mod sys;
+pub mod telemetry;
+pub mod tls;
+
+pub use self::{config::Config, dataplane::Dataplane};

@@ -1,0 +1,311 @@
+//! HTTP/3 (RFC 9114) on one connection, as an application over QUIC.
+//!
+//! quiche's h3 reads and writes frames. Here each request stream gets a task that runs
+//! [`serve`](super::serve) and hands the response over piece by piece; a piece is taken
+//! only when QUIC has room for it, and a request's body is read only while the task has
+//! room, so that flow control reaches through the gateway in both directions.
+
+mod head;
+mod respond;
+mod stream;
+
+use std::{collections::HashMap, future::poll_fn, net::SocketAddr, rc::Rc, task::Poll};
+
+use quiche::h3;
+
+use self::stream::{Ready, Stream};
+use super::{Origin, Transport};
+use crate::{
+    quic::{
+        Activity, ApplicationError, ApplicationOverQuic, ConnectionShutdownBehaviour, DrainPhase,
+        HandshakeInfo, QuicConnection, QuicheConnection,
+        metrics::{Metrics as _, RequestRejected},
+    },
+    shard::Shard,
+    snapshot::{BindingKey, Scheme},
+};
+
+/// HTTP/3 on one connection.
+pub struct H3 {
+    shard: Rc<Shard>,
+    binding: BindingKey,
+    connection: QuicConnection,
+    serving: Option<Serving>,
+}
+
+/// What there is once the handshake is complete.
+struct Serving {
+    h3: h3::Connection,
+    origin: Rc<Origin>,
+    ready: Rc<Ready>,
+    streams: HashMap<u64, Stream>,
+    requests: u64,
+    /// First request id that was not seen yet.
+    next_id: u64,
+    /// First request id that is refused.
+    refused_from: Option<u64>,
+    /// GOAWAY that waits for room in the control stream.
+    goaway: Option<u64>,
+}
+
+impl H3 {
+    /// An application for a connection of a binding.
+    pub fn new(shard: Rc<Shard>, binding: BindingKey, connection: QuicConnection) -> Self {
+        Self { shard, binding, connection, serving: None }
+    }
+}
+
+impl ApplicationOverQuic for H3 {
+    fn on_conn_established(
+        &mut self,
+        qconn: &mut QuicheConnection,
+        _: &HandshakeInfo,
+    ) -> Result<(), ApplicationError> {
+        let h3 = settings().and_then(|settings| h3::Connection::with_transport(qconn, &settings));
+        let server_name = qconn.server_name().map(|name| name.to_ascii_lowercase().into());
+        let origin = Origin::new(
+            self.shard.clone(),
+            self.binding.clone(),
+            Scheme::Https,
+            Transport::Quic,
+            self.connection.local_addr(),
+            server_name,
+            self.connection.peer_addr(),
+        );
+        self.serving = Some(Serving {
+            h3: h3.map_err(protocol)?,
+            origin: Rc::new(origin),
+            ready: Rc::default(),
+            streams: HashMap::new(),
+            requests: 0,
+            next_id: 0,
+            refused_from: None,
+            goaway: None,
+        });
+        Ok(())
+    }
+
+    fn should_act(&self) -> bool {
+        self.serving.is_some()
+    }
+
+    async fn wait_for_data(&mut self) -> Result<(), ApplicationError> {
+        match &self.serving {
+            Some(serving) => serving.ready.wait().await,
+            None => poll_fn(|_| Poll::<()>::Pending).await,
+        }
+        Ok(())
+    }
+
+    fn process_reads(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError> {
+        let peer = self.connection.peer_addr();
+        match &mut self.serving {
+            Some(serving) => serving.poll(qconn, peer),
+            None => Ok(()),
+        }
+    }
+
+    fn process_writes(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError> {
+        let peer = self.connection.peer_addr();
+        match &mut self.serving {
+            Some(serving) => serving.write(qconn, peer),
+            None => Ok(()),
+        }
+    }
+
+    fn on_drain(
+        &mut self,
+        _: &mut QuicheConnection,
+        phase: DrainPhase,
+    ) -> Result<(), ApplicationError> {
+        if let Some(serving) = &mut self.serving {
+            serving.goaway = Some(match phase {
+                DrainPhase::Announce => LARGEST_REQUEST_ID,
+                DrainPhase::Refuse => {
+                    serving.refused_from = Some(serving.next_id);
+                    serving.next_id
+                }
+            });
+            serving.ready.ring();
+        }
+        Ok(())
+    }
+
+    fn goodbye(&self) -> ConnectionShutdownBehaviour {
+        ConnectionShutdownBehaviour::application(H3_NO_ERROR, "")
+    }
+
+    fn activity(&self) -> Activity {
+        self.serving.as_ref().map_or(Activity::default(), |serving| Activity {
+            requests: serving.requests,
+            active: serving.streams.len() as u64,
+        })
+    }
+}
+
+impl Serving {
+    /// Takes the events that packets brought.
+    fn poll(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr) -> Result<(), ApplicationError> {
+        loop {
+            match self.h3.poll(qconn) {
+                Ok((id, event)) => self.event(qconn, peer, id, event),
+                Err(h3::Error::Done) => return Ok(()),
+                // quiche has closed the connection with the right code.
+                Err(error) => return Err(protocol(error)),
+            }
+        }
+    }
+
+    fn event(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr, id: u64, event: h3::Event) {
+        match event {
+            h3::Event::Headers { list, more_frames } => match self.streams.get_mut(&id) {
+                Some(stream) => {
+                    if !stream.trailers(&list) {
+                        self.malformed(qconn, id);
+                    }
+                }
+                None => self.request(qconn, peer, id, &list, more_frames),
+            },
+            h3::Event::Data => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.set_readable();
+                    stream.read(&mut self.h3, qconn);
+                }
+            }
+            h3::Event::Finished => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.finish_upload();
+                }
+            }
+            h3::Event::Reset(_) => self.cancel(qconn, id),
+            // Priorities are the client's hints, and GOAWAY is about pushes.
+            h3::Event::PriorityUpdate | h3::Event::GoAway => {}
+        }
+    }
+
+    fn request(
+        &mut self,
+        qconn: &mut QuicheConnection,
+        peer: SocketAddr,
+        id: u64,
+        list: &[h3::Header],
+        more_frames: bool,
+    ) {
+        if self.refused_from.is_some_and(|refused| id >= refused) {
+            self.count(RequestRejected::GoingAway);
+            return shut(qconn, id, H3_REQUEST_REJECTED);
+        }
+        self.next_id = self.next_id.max(id + 4);
+        let Some(head) = head::request(list) else {
+            return self.malformed(qconn, id);
+        };
+        self.requests += 1;
+        self.origin.set_peer(peer);
+        let (stream, body) = Stream::new(id, self.ready.clone(), more_frames);
+        let stream = stream.serve(self.origin.clone(), head.map(|()| body));
+        self.streams.insert(id, stream);
+    }
+
+    /// RFC 9114 4.1.2.
+    fn malformed(&mut self, qconn: &mut QuicheConnection, id: u64) {
+        self.count(RequestRejected::Malformed);
+        self.streams.remove(&id);
+        shut(qconn, id, H3_MESSAGE_ERROR);
+    }
+
+    /// The client wants no more of it.
+    fn cancel(&mut self, qconn: &mut QuicheConnection, id: u64) {
+        if self.streams.remove(&id).is_some() {
+            shut(qconn, id, H3_REQUEST_CANCELLED);
+        }
+    }
+
+    fn count(&self, reason: RequestRejected) {
+        self.origin.shard.metrics.request_rejected(reason);
+    }
+
+    /// Moves what tasks have ready, as far as there is room.
+    fn write(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr) -> Result<(), ApplicationError> {
+        self.send_goaway(qconn)?;
+        while let Some(id) = qconn.stream_writable_next() {
+            if !self.streams.contains_key(&id) {
+                continue;
+            }
+            match qconn.stream_capacity(id) {
+                // The client sent STOP_SENDING.
+                Err(quiche::Error::StreamStopped(_)) => self.cancel(qconn, id),
+                _ => self.flush(qconn, id),
+            }
+        }
+        let mut read = false;
+        for id in self.ready.take() {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.unmark();
+                read |= stream.read(&mut self.h3, qconn);
+            }
+            self.flush(qconn, id);
+        }
+        // The end of a body shows only after its last byte was read.
+        if read { self.poll(qconn, peer) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, qconn: &mut QuicheConnection, id: u64) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        match stream.flush(&mut self.h3, qconn) {
+            Ok(false) => {}
+            Ok(true) => {
+                let uploaded = stream.uploaded();
+                self.streams.remove(&id);
+                if !uploaded {
+                    // RFC 9114 4.1: the response is complete, the rest is not wanted.
+                    let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Read, H3_NO_ERROR);
+                }
+            }
+            Err(code) => {
+                self.streams.remove(&id);
+                shut(qconn, id, code);
+            }
+        }
+    }
+
+    fn send_goaway(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError> {
+        let Some(id) = self.goaway else { return Ok(()) };
+        match self.h3.send_goaway(qconn, id) {
+            Ok(()) => self.goaway = None,
+            Err(h3::Error::StreamBlocked) => {}
+            Err(error) => return Err(protocol(error)),
+        }
+        Ok(())
+    }
+}
+
+fn settings() -> h3::Result<h3::Config> {
+    let mut settings = h3::Config::new()?;
+    settings.set_max_field_section_size(MAX_FIELD_SECTION);
+    // The dynamic table would be state that a client can grow.
+    settings.set_qpack_max_table_capacity(0);
+    settings.set_qpack_blocked_streams(0);
+    Ok(settings)
+}
+
+/// Ends both directions of a stream.
+fn shut(qconn: &mut QuicheConnection, id: u64, code: u64) {
+    let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Read, code);
+    let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Write, code);
+}
+
+fn protocol(error: h3::Error) -> ApplicationError {
+    ApplicationError::Protocol(error.to_string())
+}
+
+/// Beyond what a listener's own limit refuses with 431, the connection is closed.
+const MAX_FIELD_SECTION: u64 = 128 * 1024;
+/// The largest client-initiated bidirectional stream id.
+const LARGEST_REQUEST_ID: u64 = (1 << 62) - 4;
+
+/// RFC 9114 8.1.
+const H3_NO_ERROR: u64 = 0x100;
+const H3_INTERNAL_ERROR: u64 = 0x102;
+const H3_REQUEST_REJECTED: u64 = 0x10b;
+const H3_REQUEST_CANCELLED: u64 = 0x10c;
+const H3_MESSAGE_ERROR: u64 = 0x10e;

@@ -1,0 +1,138 @@
+//! From HTTP/3 field lines to a request's head, and from a response's head to field lines
+//! (RFC 9114 4.2, 4.3).
+//!
+//! What makes a message malformed for every version is checked in
+//! [`fields`](crate::proxy::fields); here is what only HTTP/3 can get wrong.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri,
+};
+use quiche::h3::NameValue;
+
+/// A request's head, or `None` if the request is malformed.
+pub(super) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
+    let mut pseudo = Pseudo::default();
+    let mut headers = HeaderMap::with_capacity(list.len());
+    for field in list {
+        let (name, value) = (field.name(), field.value());
+        if let Some(name) = name.strip_prefix(b":") {
+            // RFC 9114 4.3: before all others.
+            if !headers.is_empty() {
+                return None;
+            }
+            pseudo.set(name, value)?;
+        } else {
+            append(&mut headers, name, value)?;
+        }
+    }
+    join_cookies(&mut headers);
+    let mut request = Request::new(());
+    *request.version_mut() = Version::HTTP_3;
+    *request.method_mut() = Method::from_bytes(pseudo.method?).ok()?;
+    *request.uri_mut() = pseudo.uri(request.method())?;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// A trailer section, or `None` if it is malformed.
+pub(super) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
+    let mut trailers = HeaderMap::with_capacity(list.len());
+    for field in list {
+        append(&mut trailers, field.name(), field.value())?;
+    }
+    Some(trailers)
+}
+
+/// Field lines of a response or of trailers, borrowed.
+pub(super) fn lines<'a>(status: Option<&'a str>, headers: &'a HeaderMap) -> Vec<Line<'a>> {
+    let status = status.map(|status| Line(b":status", status.as_bytes()));
+    let fields = headers.iter().map(|(name, value)| Line(name.as_str().as_bytes(), value.as_bytes()));
+    status.into_iter().chain(fields).collect()
+}
+
+/// A borrowed field line.
+pub(super) struct Line<'a>(&'a [u8], &'a [u8]);
+
+impl NameValue for Line<'_> {
+    fn name(&self) -> &[u8] {
+        self.0
+    }
+
+    fn value(&self) -> &[u8] {
+        self.1
+    }
+}
+
+#[derive(Default)]
+struct Pseudo<'a> {
+    method: Option<&'a [u8]>,
+    scheme: Option<&'a [u8]>,
+    authority: Option<&'a [u8]>,
+    path: Option<&'a [u8]>,
+}
+
+impl<'a> Pseudo<'a> {
+    /// `None` for one that is unknown or repeated.
+    fn set(&mut self, name: &[u8], value: &'a [u8]) -> Option<()> {
+        let field = match name {
+            b"method" => &mut self.method,
+            b"scheme" => &mut self.scheme,
+            b"authority" => &mut self.authority,
+            b"path" => &mut self.path,
+            _ => return None,
+        };
+        field.replace(value).is_none().then_some(())
+    }
+
+    fn uri(&self, method: &Method) -> Option<Uri> {
+        let mut parts = uri::Parts::default();
+        if let Some(authority) = self.authority {
+            parts.authority = Some(authority.try_into().ok()?);
+        }
+        if method == Method::CONNECT {
+            // RFC 9114 4.4.
+            let alone = self.scheme.is_none() && self.path.is_none();
+            return Uri::from_parts(parts).ok().filter(|uri| alone && uri.authority().is_some());
+        }
+        let path = self.path?;
+        if !path.starts_with(b"/") && !(path == b"*" && method == Method::OPTIONS) {
+            return None;
+        }
+        let scheme: uri::Scheme = self.scheme?.try_into().ok()?;
+        parts.path_and_query = Some(path.try_into().ok()?);
+        // Without `:authority` there is Host, and the form is that of HTTP/1.1.
+        if parts.authority.is_some() {
+            parts.scheme = Some(scheme);
+        }
+        Uri::from_parts(parts).ok()
+    }
+}
+
+/// Adds a field whose name is in lower case and no pseudo-header.
+fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Option<()> {
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    let name = HeaderName::from_bytes(name).ok()?;
+    headers.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+    Some(())
+}
+
+/// RFC 9114 4.2.1: crumbs become one field before they go where that is expected. So many
+/// that they were meant to be many are left, to be refused for their number.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs = headers.get_all(header::COOKIE).iter().count();
+    if !(2..=MAX_CRUMBS).contains(&crumbs) {
+        return;
+    }
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+const MAX_CRUMBS: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What the connections of one binding share on a shard.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+
+use tidegate_proto::v1;
+
+use super::{
+    cid::{Cid, CidCodec, ConnectionIdGenerator, Location},
+    demux::Place,
+    incoming::{BufferPool, Incoming},
+    map::ConnectionMap,
+    metrics::Metrics,
+    token,
+    udp::UdpSocket,
+};
+use crate::{
+    connections::{Handle, LiveConnection},
+    snapshot::SecretKey,
+};
+
+/// What the connection layer needs of the shard around it.
+pub trait Host {
+    /// Counts events.
+    fn metrics(&self) -> &dyn Metrics;
+    /// The handle that the next registered connection gets.
+    fn vacant(&self) -> Handle;
+    /// Shows a connection to operators.
+    fn register(&self, connection: Rc<dyn LiveConnection>) -> Handle;
+    /// The connection's memory is given back.
+    fn unregister(&self, handle: Handle);
+    /// A handshake was completed.
+    fn established(&self, handle: Handle, facts: v1::Connection);
+    /// Gives datagrams of another shard's connection to that shard. Says whether there was
+    /// room.
+    fn hand_over(&self, shard: u8, incoming: Incoming) -> bool;
+    /// A connection ended: called once for each registered one.
+    fn closed(&self, handle: Handle, record: v1::Connection);
+}
+
+/// The keys that connection IDs and stateless tokens are made with.
+#[derive(Clone)]
+pub struct EndpointKeys {
+    /// Makes and reads connection IDs.
+    pub cids: CidCodec,
+    /// Newest first.
+    pub retry: Vec<SecretKey>,
+    /// Newest first. Tokens are made with the newest.
+    pub reset: Vec<SecretKey>,
+}
+
+/// Sockets, keys and surroundings of a binding's connections.
+pub struct Endpoint {
+    pub(crate) host: Rc<dyn Host>,
+    pub(crate) sockets: Vec<Rc<UdpSocket>>,
+    pub(crate) pool: Rc<BufferPool>,
+    pub(crate) map: Rc<RefCell<ConnectionMap>>,
+    pub(crate) place: Place,
+    pub(crate) keys: RefCell<Rc<EndpointKeys>>,
+}
+
+impl Endpoint {
+    /// The socket that packets from `from` leave through.
+    pub(crate) fn socket(&self, from: SocketAddr) -> Option<&Rc<UdpSocket>> {
+        self.sockets.iter().find(|socket| socket.serves(from))
+    }
+
+    /// A fresh connection ID for a connection of this shard, and its reset token.
+    pub(crate) fn new_connection_id(&self, handle: Handle, nonce: u64) -> (Cid, u128) {
+        let keys = self.keys.borrow();
+        let location = Location { server: self.place.server, shard: self.place.shard, handle };
+        let cid = keys.cids.new_connection_id(location, nonce);
+        let reset = u128::from_be_bytes(token::reset_token(&keys.reset[0], &cid));
+        (cid, reset)
+    }
+}

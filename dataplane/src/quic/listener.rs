@@ -1,0 +1,148 @@
+//! Takes each datagram of a binding's sockets to where it belongs.
+//!
+//! [`demux`] decides; what is here acts: delivers, hands over, answers without state,
+//! begins connections, or drops and counts. Under load it does less for strangers first:
+//! answers are limited in rate, and half-open handshakes in number.
+
+mod accept;
+mod reply;
+
+use std::{cell::RefCell, io, rc::Rc, time::{Duration, Instant, SystemTime}};
+
+use self::reply::Replies;
+use super::{
+    InitialConnection,
+    demux::{self, Verdict},
+    endpoint::Endpoint,
+    incoming::Incoming,
+    metrics::DatagramDrop,
+    udp::UdpSocket,
+};
+use crate::snapshot::RetryMode;
+
+/// What new connections get. Replaced whole when the configuration changes; connections
+/// that live keep what they began with.
+pub struct Settings {
+    /// TLS and transport parameters.
+    pub config: quiche::Config,
+    /// When to validate addresses before a handshake.
+    pub retry: RetryMode,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+/// One binding's listener on one shard.
+pub struct Listener {
+    endpoint: Rc<Endpoint>,
+    settings: RefCell<Settings>,
+    replies: RefCell<Replies>,
+    accept: Box<dyn Fn(InitialConnection)>,
+}
+
+impl Listener {
+    /// `accept` is given each new connection and must not block.
+    pub fn new(
+        endpoint: Rc<Endpoint>,
+        settings: Settings,
+        accept: impl Fn(InitialConnection) + 'static,
+    ) -> Self {
+        Self {
+            endpoint,
+            settings: RefCell::new(settings),
+            replies: RefCell::new(Replies::new(Instant::now())),
+            accept: Box::new(accept),
+        }
+    }
+
+    /// Changes what new connections get.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.borrow_mut() = settings;
+    }
+
+    /// Changes the keys of connection IDs and tokens, for all connections.
+    pub fn set_keys(&self, keys: Rc<super::endpoint::EndpointKeys>) {
+        *self.endpoint.keys.borrow_mut() = keys;
+    }
+
+    /// Receives from one of the endpoint's sockets for ever.
+    ///
+    /// # Errors
+    /// When the socket is broken.
+    pub(crate) async fn run(&self, socket: &UdpSocket) -> io::Result<()> {
+        let Endpoint { host, pool, .. } = &*self.endpoint;
+        loop {
+            socket.receive(pool, host.metrics(), |incoming| self.dispatch(incoming)).await?;
+            // The connections' turn, before more is taken from the socket.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes one batch where it belongs. Several datagrams that the kernel merged mostly
+    /// are one connection's; where they are not, each goes its own way.
+    pub fn dispatch(&self, mut incoming: Incoming) {
+        let mixed = incoming.gro.is_some() && {
+            let mut segments = incoming.segments();
+            let first = segments.next().map(|segment| head(segment).to_vec());
+            segments.any(|segment| Some(head(segment)) != first.as_deref())
+        };
+        if mixed {
+            let Incoming { peer_addr, local_addr, rx_time, .. } = incoming;
+            for segment in incoming.segments() {
+                let buf = self.endpoint.pool.copy(segment);
+                self.perform(Incoming { peer_addr, local_addr, rx_time, buf, gro: None });
+            }
+        } else {
+            self.perform(incoming);
+        }
+    }
+
+    fn perform(&self, incoming: Incoming) {
+        let Endpoint { host, map, place, keys, .. } = &*self.endpoint;
+        let size = incoming.gro.map_or(incoming.buf.len(), usize::from).min(incoming.buf.len());
+        let keys = keys.borrow().clone();
+        match demux::classify(&incoming.buf[..size], *place, &keys.cids) {
+            Verdict::Connection(handle) => {
+                let connection = map.borrow().at(handle).cloned();
+                match connection {
+                    Some(connection) => connection.deliver(incoming),
+                    None => self.stale(&incoming),
+                }
+            }
+            Verdict::Sideways(shard) => {
+                if host.hand_over(shard, incoming) {
+                    host.metrics().datagram_handed_over();
+                } else {
+                    self.drop(DatagramDrop::SidewaysFull);
+                }
+            }
+            Verdict::Handshake { dcid, initial } => {
+                let known = map.borrow().of_initial(dcid).cloned();
+                match (known, initial) {
+                    (Some(connection), _) => connection.deliver(incoming),
+                    (None, Some(initial)) => {
+                        let dcid = dcid.to_vec();
+                        let (scid, token) = (initial.scid.to_vec(), initial.token.to_vec());
+                        self.begin(incoming, dcid, &scid, &token, &keys, SystemTime::now());
+                    }
+                    (None, None) => self.drop(DatagramDrop::UnknownConnection),
+                }
+            }
+            Verdict::UnknownVersion { dcid, scid } => self.negotiate_version(&incoming, dcid, scid),
+            Verdict::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    fn drop(&self, reason: DatagramDrop) {
+        self.endpoint.host.metrics().datagram_dropped(reason);
+    }
+}
+
+/// As much of a datagram as tells where it belongs: flags that differ between packets of
+/// a connection are left out.
+fn head(datagram: &[u8]) -> &[u8] {
+    match datagram.first() {
+        Some(first) if first & 0x80 == 0 => datagram.get(1..18).unwrap_or(&[]),
+        // Long headers are rare; each is looked at on its own unless it is equal.
+        _ => datagram,
+    }
+}

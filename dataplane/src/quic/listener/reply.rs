@@ -1,0 +1,119 @@
+//! Answers that need no connection: version negotiation, Retry and stateless reset. They
+//! are written on the spot, never larger than three times what asked for them, and
+//! limited in rate.
+
+use std::time::{Instant, SystemTime};
+
+use quiche::ConnectionId;
+
+use super::Listener;
+use crate::{
+    quic::{
+        cid::CID_LEN,
+        incoming::Incoming,
+        limit::TokenBucket,
+        metrics::{DatagramDrop, Reply},
+        token,
+    },
+    snapshot::SecretKey,
+};
+
+/// The budgets of each kind.
+pub(super) struct Replies {
+    version_negotiation: TokenBucket,
+    retry: TokenBucket,
+    reset: TokenBucket,
+}
+
+impl Replies {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            version_negotiation: TokenBucket::new(500, 100, now),
+            // A Retry costs one HMAC, and is what saves the handshakes of honest clients.
+            retry: TokenBucket::new(20_000, 2_000, now),
+            reset: TokenBucket::new(500, 100, now),
+        }
+    }
+
+    fn allow(&mut self, reply: Reply, now: Instant) -> bool {
+        match reply {
+            Reply::VersionNegotiation => self.version_negotiation.take(now),
+            Reply::Retry => self.retry.take(now),
+            Reply::StatelessReset => self.reset.take(now),
+        }
+    }
+}
+
+impl Listener {
+    pub(super) fn negotiate_version(&self, incoming: &Incoming, dcid: &[u8], scid: &[u8]) {
+        // quiche copies IDs of its own version's length only.
+        if dcid.len() > quiche::MAX_CONN_ID_LEN || scid.len() > quiche::MAX_CONN_ID_LEN {
+            return self.drop(DatagramDrop::Malformed);
+        }
+        self.reply(Reply::VersionNegotiation, incoming, |room| {
+            let (scid, dcid) = (ConnectionId::from_ref(scid), ConnectionId::from_ref(dcid));
+            quiche::negotiate_version(&scid, &dcid, room).ok()
+        });
+    }
+
+    pub(super) fn retry(
+        &self,
+        incoming: &Incoming,
+        dcid: &[u8],
+        scid: &[u8],
+        key: &SecretKey,
+        now: SystemTime,
+    ) {
+        self.reply(Reply::Retry, incoming, |room| {
+            let mut fresh = [0; CID_LEN];
+            boring::rand::rand_bytes(&mut fresh).ok()?;
+            let token = token::seal_retry(key, incoming.peer_addr, dcid, &fresh, now);
+            quiche::retry(
+                &ConnectionId::from_ref(scid),
+                &ConnectionId::from_ref(dcid),
+                &ConnectionId::from_ref(&fresh),
+                &token,
+                quiche::PROTOCOL_VERSION,
+                room,
+            )
+            .ok()
+        });
+    }
+
+    /// A packet for a connection that is gone: its client is told (RFC 9000 10.3).
+    pub(super) fn stale(&self, incoming: &Incoming) {
+        self.drop(DatagramDrop::StaleConnection);
+        let size = incoming.gro.map_or(incoming.buf.len(), usize::from);
+        let short = incoming.buf.first().is_some_and(|first| first & 0x80 == 0);
+        let Some(cid) = incoming.buf.get(1..1 + CID_LEN).filter(|_| short) else { return };
+        let keys = self.endpoint.keys.borrow().clone();
+        let Some(packet) = token::stateless_reset(&keys.reset[0], cid, size) else { return };
+        self.reply(Reply::StatelessReset, incoming, |room| {
+            room[..packet.len()].copy_from_slice(&packet);
+            Some(packet.len())
+        });
+    }
+
+    fn reply(
+        &self,
+        kind: Reply,
+        incoming: &Incoming,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) {
+        let metrics = self.endpoint.host.metrics();
+        if !self.replies.borrow_mut().allow(kind, Instant::now()) {
+            return self.drop(DatagramDrop::RateLimited);
+        }
+        let Some(socket) = self.endpoint.socket(incoming.local_addr) else { return };
+        socket.transmit(|egress| {
+            let Some(room) = egress.room() else { return self.drop(DatagramDrop::SendFull) };
+            match write(room) {
+                Some(len) => {
+                    egress.push(len, incoming.local_addr, incoming.peer_addr);
+                    metrics.reply_sent(kind);
+                }
+                None => self.drop(DatagramDrop::Malformed),
+            }
+        });
+    }
+}

@@ -1,0 +1,234 @@
+//! The part of a connection that its worker shares with the listener, the registry and
+//! whoever holds a [`QuicConnection`](super::QuicConnection). All on one thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+    time::{Instant, SystemTime},
+};
+
+use tidegate_proto::v1::{self, ClosedBy};
+
+use super::{
+    Activity, HandshakeInfo, QuicCommand, QuicheConnection,
+    cid::Cid,
+    command::ConnectionShutdownBehaviour,
+    endpoint::Endpoint,
+    incoming::{Incoming, IncomingQueue},
+    metrics::DatagramDrop,
+    stats,
+};
+use crate::connections::{Handle, LiveConnection};
+
+/// Which of the worker's stages a connection is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Handshake,
+    Running,
+    Closing,
+}
+
+pub(crate) struct Shared {
+    pub(crate) endpoint: Rc<Endpoint>,
+    pub(crate) handle: Handle,
+    pub(crate) qconn: RefCell<QuicheConnection>,
+    pub(crate) scid: Cid,
+    pub(crate) local: SocketAddr,
+    /// The last validated address of the client.
+    pub(crate) peer: Cell<SocketAddr>,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) handshake: RefCell<HandshakeInfo>,
+    pub(crate) tls: RefCell<Option<v1::TlsInfo>>,
+    pub(crate) listener: RefCell<Option<Arc<str>>>,
+    pub(crate) stage: Cell<Stage>,
+    pub(crate) activity: Cell<Activity>,
+    /// When a drain ends, once it began.
+    pub(crate) drain: Cell<Option<Instant>>,
+    /// Who closed it, once that is decided.
+    pub(crate) closed_by: Cell<Option<ClosedBy>>,
+    /// Audit facts that grow while it lives.
+    pub(crate) audit: RefCell<v1::AuditStats>,
+    mailbox: RefCell<Mailbox>,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    incoming: IncomingQueue,
+    commands: VecDeque<QuicCommand>,
+    worker: Option<Waker>,
+    /// Wait until the peer can know of the close.
+    closers: Vec<Waker>,
+    rung: bool,
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments, reason = "one call, in the acceptor")]
+    pub(crate) fn new(
+        endpoint: Rc<Endpoint>,
+        handle: Handle,
+        qconn: QuicheConnection,
+        scid: Cid,
+        local: SocketAddr,
+        peer: SocketAddr,
+        handshake: HandshakeInfo,
+    ) -> Self {
+        let hex = scid.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            endpoint,
+            handle,
+            qconn: RefCell::new(qconn),
+            scid,
+            local,
+            peer: Cell::new(peer),
+            started: handshake.start_time(),
+            started_at: SystemTime::now(),
+            handshake: RefCell::new(handshake),
+            tls: RefCell::default(),
+            listener: RefCell::default(),
+            stage: Cell::new(Stage::Handshake),
+            activity: Cell::default(),
+            drain: Cell::default(),
+            closed_by: Cell::default(),
+            audit: RefCell::new(v1::AuditStats { quic_connection_id: hex, ..Default::default() }),
+            mailbox: RefCell::default(),
+        }
+    }
+
+    /// Queues received datagrams. A full queue drops and counts them.
+    pub(crate) fn deliver(&self, incoming: Incoming) {
+        let refused = self.mailbox.borrow_mut().incoming.push(incoming);
+        if let Err(incoming) = refused {
+            let dropped = incoming.count() as u64;
+            self.audit.borrow_mut().incoming_dropped += dropped;
+            for _ in 0..dropped {
+                self.endpoint.host.metrics().datagram_dropped(DatagramDrop::IncomingFull);
+            }
+        }
+        self.ring();
+    }
+
+    pub(crate) fn next_incoming(&self) -> Option<Incoming> {
+        self.mailbox.borrow_mut().incoming.pop()
+    }
+
+    /// Queues a command. Says whether there was room.
+    pub(crate) fn command(&self, command: QuicCommand) -> bool {
+        let mut mailbox = self.mailbox.borrow_mut();
+        if mailbox.commands.len() >= MAX_COMMANDS {
+            self.endpoint.host.metrics().command_dropped();
+            return false;
+        }
+        mailbox.commands.push_back(command);
+        drop(mailbox);
+        self.ring();
+        true
+    }
+
+    pub(crate) fn next_command(&self) -> Option<QuicCommand> {
+        self.mailbox.borrow_mut().commands.pop_front()
+    }
+
+    /// Begins another turn of the worker.
+    pub(crate) fn ring(&self) {
+        let mut mailbox = self.mailbox.borrow_mut();
+        mailbox.rung = true;
+        if let Some(worker) = mailbox.worker.take() {
+            worker.wake();
+        }
+    }
+
+    /// Whether something came since the last call; if not, `worker` is woken when it does.
+    pub(crate) fn rung(&self, worker: &Waker) -> bool {
+        let mut mailbox = self.mailbox.borrow_mut();
+        if std::mem::take(&mut mailbox.rung) {
+            return true;
+        }
+        match &mut mailbox.worker {
+            Some(last) => last.clone_from(worker),
+            none => *none = Some(worker.clone()),
+        }
+        false
+    }
+
+    /// Whether the peer can know of the close; if not, `waiter` is woken when it can.
+    pub(crate) fn is_shut(&self, waiter: &Waker) -> bool {
+        if self.stage.get() == Stage::Closing {
+            return true;
+        }
+        self.mailbox.borrow_mut().closers.push(waiter.clone());
+        false
+    }
+
+    /// The work is over and the close frame, if any, is on its way.
+    pub(crate) fn enter_closing(&self) {
+        self.stage.set(Stage::Closing);
+        self.mailbox.borrow_mut().closers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Everything that is known now.
+    pub(crate) fn facts(&self) -> v1::Connection {
+        let activity = self.activity.get();
+        // The worker never holds the connection between turns.
+        let stats = self.qconn.try_borrow().ok().map(|qconn| stats::socket_stats(&qconn));
+        v1::Connection {
+            listener_id: self.listener.borrow().as_deref().unwrap_or_default().to_owned(),
+            transport: "quic".to_owned(),
+            peer_address: self.peer.get().to_string(),
+            local_address: self.local.to_string(),
+            started_at_ms: unix_millis(self.started_at),
+            age_ms: self.started.elapsed().as_millis() as u64,
+            handshake: Some(self.handshake.borrow().to_proto()),
+            tls: self.tls.borrow().clone(),
+            stats,
+            audit: Some(self.audit.borrow().clone()),
+            requests: activity.requests,
+            requests_active: activity.active,
+            draining: self.drain.get().is_some(),
+            stage: match self.stage.get() {
+                Stage::Handshake => "handshake",
+                Stage::Running => "running",
+                Stage::Closing => "closing",
+            }
+            .to_owned(),
+            ..Default::default()
+        }
+    }
+}
+
+impl LiveConnection for Shared {
+    fn describe(&self) -> v1::Connection {
+        self.facts()
+    }
+
+    fn listener(&self) -> Option<Arc<str>> {
+        self.listener.borrow().clone()
+    }
+
+    fn closing(&self) -> bool {
+        self.closed_by.get().is_some() || self.stage.get() == Stage::Closing
+    }
+
+    fn close(&self, behaviour: ConnectionShutdownBehaviour, by: ClosedBy) {
+        if self.command(QuicCommand::ConnectionClose(behaviour)) && self.closed_by.get().is_none() {
+            self.closed_by.set(Some(by));
+        }
+    }
+
+    fn drain(&self, deadline: Instant) {
+        let sooner = self.drain.get().map_or(deadline, |before| before.min(deadline));
+        self.drain.set(Some(sooner));
+        self.ring();
+    }
+}
+
+pub(crate) fn unix_millis(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Commands that may wait for a turn.
+const MAX_COMMANDS: usize = 64;

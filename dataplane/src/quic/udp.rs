@@ -1,0 +1,213 @@
+//! One UDP socket of a shard: batches in, batches out.
+//!
+//! Everything that connections want to send in a turn is gathered in an [`Egress`] and
+//! leaves with few system calls: runs of equal datagrams to one peer as one message
+//! (GSO), and all messages with one `sendmmsg`. Where the kernel or the interface
+//! cannot segment, the socket notices once and goes on without.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    incoming::{BufferPool, Incoming, LARGE_LEN},
+    metrics::{DatagramDrop, Metrics},
+};
+use crate::sys::{self, ReceiveBatch};
+
+mod egress;
+
+pub(crate) use egress::Egress;
+
+/// A bound socket.
+pub(crate) struct UdpSocket {
+    fd: AsyncFd<std::net::UdpSocket>,
+    local: SocketAddr,
+    receive: RefCell<ReceiveBatch>,
+    overflow: Cell<u32>,
+    egress: RefCell<Egress>,
+    /// Wakes the task that flushes.
+    flusher: RefCell<Option<Waker>>,
+    /// Wake when there is room in the egress again.
+    blocked: RefCell<Vec<Waker>>,
+    blocked_since: Cell<Option<Instant>>,
+}
+
+impl UdpSocket {
+    /// Binds with SO_REUSEPORT, so that each shard has its own.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // The kernel grants what its limits allow.
+        let _limited = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _limited = socket.set_send_buffer_size(SOCKET_BUFFER);
+        socket.bind(&local.into())?;
+        let socket = std::net::UdpSocket::from(socket);
+        let local = socket.local_addr()?;
+        configure(socket.as_fd(), local)?;
+        let segments = sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        Ok(Self {
+            fd: sys::watch(socket)?,
+            local,
+            receive: RefCell::new(ReceiveBatch::new(RECEIVE_BATCH, LARGE_LEN)),
+            overflow: Cell::new(0),
+            egress: RefCell::new(Egress::new(segments, local.ip().is_unspecified())),
+            flusher: RefCell::default(),
+            blocked: RefCell::default(),
+            blocked_since: Cell::default(),
+        })
+    }
+
+    /// Whether packets from this address leave through this socket.
+    pub(crate) fn serves(&self, from: SocketAddr) -> bool {
+        self.local.port() == from.port()
+            && self.local.is_ipv4() == from.is_ipv4()
+            && (self.local.ip().is_unspecified() || self.local.ip() == from.ip())
+    }
+
+    /// Waits for datagrams and gives each batch to `deliver`.
+    pub(crate) async fn receive(
+        &self,
+        pool: &Rc<BufferPool>,
+        metrics: &dyn Metrics,
+        mut deliver: impl FnMut(Incoming),
+    ) -> io::Result<()> {
+        let mut batch = self.receive.borrow_mut();
+        let count = loop {
+            let mut guard = self.fd.readable().await?;
+            match guard.try_io(|fd| batch.receive(fd.as_fd())) {
+                Ok(Ok(count)) => break count,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // ICMP errors of earlier sends: another datagram may be behind them.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        };
+        for index in 0..count {
+            let Some(received) = batch.received(index) else { continue };
+            if let Some(total) = received.overflow {
+                let new = total.wrapping_sub(self.overflow.replace(total));
+                if new > 0 {
+                    metrics.kernel_dropped(new.into());
+                }
+            }
+            if received.len == 0 || received.truncated {
+                let reason =
+                    if received.truncated { DatagramDrop::Malformed } else { DatagramDrop::Empty };
+                metrics.datagrams_received(1, received.len as u64);
+                metrics.datagram_dropped(reason);
+                continue;
+            }
+            let local_ip = received.local.unwrap_or(self.local.ip());
+            let incoming = Incoming {
+                peer_addr: received.peer,
+                local_addr: SocketAddr::new(local_ip, self.local.port()),
+                rx_time: received.rx_time,
+                buf: pool.take(batch.buffer(index), received.len),
+                gro: received.segment,
+            };
+            metrics.datagrams_received(incoming.count() as u64, received.len as u64);
+            deliver(incoming);
+        }
+        Ok(())
+    }
+
+    /// Lets `write` add datagrams to what leaves at the end of this turn.
+    pub(crate) fn transmit<R>(&self, write: impl FnOnce(&mut Egress) -> R) -> R {
+        let mut egress = self.egress.borrow_mut();
+        let result = write(&mut egress);
+        if !egress.is_empty()
+            && let Some(flusher) = self.flusher.borrow_mut().take()
+        {
+            flusher.wake();
+        }
+        result
+    }
+
+    /// Wakes `waker` once there is room again.
+    pub(crate) fn wake_when_writable(&self, waker: &Waker) {
+        self.blocked.borrow_mut().push(waker.clone());
+    }
+
+    /// Sends what was gathered, turn after turn. Never ends.
+    pub(crate) async fn flush(&self, metrics: &dyn Metrics) {
+        std::future::poll_fn(|cx| self.poll_flush(cx, metrics)).await
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>, metrics: &dyn Metrics) -> Poll<()> {
+        loop {
+            let mut egress = self.egress.borrow_mut();
+            if egress.is_empty() {
+                *self.flusher.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            match egress.send(self.fd.as_fd(), metrics) {
+                Ok(()) => {
+                    if let Some(since) = self.blocked_since.take() {
+                        metrics.write_blocked(since.elapsed());
+                    }
+                    drop(egress);
+                    self.blocked.borrow_mut().drain(..).for_each(Waker::wake);
+                }
+                Err(_would_block) => {
+                    drop(egress);
+                    if self.blocked_since.get().is_none() {
+                        self.blocked_since.set(Some(Instant::now()));
+                    }
+                    // A stale readiness is cleared and tried once more; then it is Pending.
+                    match ready!(self.fd.poll_write_ready(cx)) {
+                        Ok(mut ready) => ready.clear_ready(),
+                        Err(_runtime_is_gone) => return Poll::Ready(()),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn configure(fd: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
+    // Without these the gateway works, with less knowledge or more calls.
+    let _optional = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+    let _optional = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    let _optional = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
+    if local.is_ipv4() {
+        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        // QUIC packets are never fragmented (RFC 9000 14); discovery is the sender's.
+        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+    } else {
+        sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+    }
+}
+
+/// Source address to name when the socket is bound to all of them.
+pub(crate) fn source(wildcard: bool, from: IpAddr) -> Option<IpAddr> {
+    (wildcard && !from.is_unspecified()).then_some(from)
+}
+
+const RECEIVE_BATCH: usize = 16;
+/// A burst of 4 MiB while the shard is busy elsewhere.
+const SOCKET_BUFFER: usize = 4 << 20;

@@ -1,0 +1,195 @@
+//! The task that drives one connection, stage after stage.
+//!
+//! [`Core`] has what each stage does in a turn: feed what came in, execute commands, look
+//! after connection IDs and paths, gather what goes out, and wait. The stages are here:
+//! the handshake, [`Running`] and [`Closing`].
+
+mod core;
+mod drain;
+
+use std::{rc::Rc, time::Instant};
+
+use tidegate_proto::v1::{self, ClosedBy};
+
+pub(crate) use self::core::Core;
+use self::drain::Drain;
+use super::{
+    ApplicationError, ApplicationOverQuic, ConnectionShutdownBehaviour, HandshakeError,
+    HandshakeInfo, metrics::HandshakeFailure, shared::{Shared, Stage},
+};
+
+/// A connection whose handshake is complete and that is not served yet.
+#[must_use = "run it, or refuse it"]
+pub struct Running<A> {
+    core: Core,
+    application: A,
+}
+
+/// A connection whose work is over. Its record is out, and the close frame is gathered
+/// for sending; what is left is the closing or draining period (RFC 9000 10.2).
+#[must_use = "let it linger, so that late packets meet a connection that knows them"]
+pub struct Closing {
+    core: Core,
+}
+
+/// A handshake that came to nothing.
+pub struct FailedHandshake {
+    /// Why.
+    pub error: HandshakeError,
+    /// The rest of its life.
+    pub closing: Closing,
+}
+
+/// Drives the handshake.
+pub(crate) async fn handshake<A: ApplicationOverQuic>(
+    mut core: Core,
+    application: A,
+) -> Result<Running<A>, FailedHandshake> {
+    let error = loop {
+        core.receive();
+        core.execute_commands();
+        let now = Instant::now();
+        if core.shared.handshake.borrow().is_expired(now) {
+            core.shared.closed_by.set(Some(ClosedBy::HandshakeTimeout));
+            core.close(&ConnectionShutdownBehaviour {
+                send_application_close: false,
+                error_code: CONNECTION_REFUSED,
+                reason: b"handshake timeout".to_vec(),
+            });
+            break HandshakeError::Timeout;
+        }
+        if core.is_over() {
+            break HandshakeError::ConnectionClosed;
+        }
+        if core.shared.qconn.borrow().is_established() {
+            core.established(now);
+            return Ok(Running { core, application });
+        }
+        core.transmit();
+        let deadline = core.shared.handshake.borrow().deadline();
+        core.wait(deadline, std::future::pending::<()>()).await;
+    };
+    let failure = core.handshake_failure(error);
+    core.shared.endpoint.host.metrics().handshake_failed(failure);
+    Err(FailedHandshake { error, closing: Closing::enter(core) })
+}
+
+impl<A: ApplicationOverQuic> Running<A> {
+    /// The connection's facts, with what the handshake told.
+    pub fn facts(&self) -> v1::Connection {
+        self.core.shared.facts()
+    }
+
+    /// Facts of the handshake.
+    pub fn handshake_info(&self) -> HandshakeInfo {
+        self.core.shared.handshake.borrow().clone()
+    }
+
+    /// Names the listener that the client came through.
+    pub fn set_listener(&self, listener: std::sync::Arc<str>) {
+        *self.core.shared.listener.borrow_mut() = Some(listener);
+    }
+
+    /// Closes instead of serving.
+    pub fn refuse(mut self, behaviour: &ConnectionShutdownBehaviour) -> Closing {
+        self.core.shared.endpoint.host.metrics().admission_refused();
+        self.core.shared.closed_by.set(Some(ClosedBy::Admission));
+        self.core.close(behaviour);
+        Closing::enter(self.core)
+    }
+
+    /// Serves the application until the connection ends.
+    pub async fn run(mut self) -> Closing {
+        self.core.announce();
+        self.core.shared.stage.set(Stage::Running);
+        let result = self.work().await;
+        let Self { mut core, mut application } = self;
+        {
+            let mut qconn = core.shared.qconn.borrow_mut();
+            application.on_conn_close(&mut qconn, core.shared.endpoint.host.metrics(), &result);
+        }
+        match result {
+            Err(ApplicationError::Close(behaviour)) => core.close(&behaviour),
+            Err(ApplicationError::Protocol(reason)) => core.close(&ConnectionShutdownBehaviour {
+                send_application_close: true,
+                error_code: application.goodbye().error_code,
+                reason: reason.into_bytes(),
+            }),
+            Ok(()) => {}
+        }
+        core.shared.activity.set(application.activity());
+        Closing::enter(core)
+    }
+
+    async fn work(&mut self) -> Result<(), ApplicationError> {
+        let Self { core, application } = self;
+        let shared: Rc<Shared> = core.shared.clone();
+        application
+            .on_conn_established(&mut shared.qconn.borrow_mut(), &shared.handshake.borrow())?;
+        let mut drain = Drain::default();
+        // The handshake's last packets may have brought requests along.
+        let mut received = true;
+        loop {
+            received |= core.receive();
+            core.execute_commands();
+            if core.is_over() {
+                return Ok(());
+            }
+            if application.should_act() {
+                let mut qconn = shared.qconn.borrow_mut();
+                if received {
+                    application.process_reads(&mut qconn)?;
+                    received = false;
+                }
+                application.process_writes(&mut qconn)?;
+            }
+            shared.activity.set(application.activity());
+            if drain.advance(&shared, application, Instant::now())? {
+                return Ok(());
+            }
+            core.look_after();
+            core.transmit();
+            if let Some(data) = core.wait(drain.deadline(&shared), application.wait_for_data()).await {
+                data?;
+            }
+        }
+    }
+}
+
+impl Closing {
+    fn enter(mut core: Core) -> Self {
+        core.transmit();
+        core.record();
+        Self { core }
+    }
+
+    /// Answers for the connection IDs until nobody can use them any more.
+    pub async fn linger(mut self) {
+        loop {
+            self.core.receive();
+            self.core.transmit();
+            if self.core.shared.qconn.borrow().is_closed() {
+                return;
+            }
+            self.core.wait(None, std::future::pending::<()>()).await;
+        }
+    }
+}
+
+impl Core {
+    fn handshake_failure(&self, error: HandshakeError) -> HandshakeFailure {
+        let qconn = self.shared.qconn.borrow();
+        match (error, qconn.local_error()) {
+            (HandshakeError::Timeout, _) => HandshakeFailure::Timeout,
+            // RFC 9001 4.8: TLS alerts are 0x100 to 0x1ff.
+            (_, Some(error)) if !error.is_app && (0x100..0x200).contains(&error.error_code) => {
+                HandshakeFailure::Tls
+            }
+            (_, Some(_)) => HandshakeFailure::Transport,
+            (_, None) => HandshakeFailure::Disconnected,
+        }
+    }
+}
+
+/// RFC 9000 20.1.
+const CONNECTION_REFUSED: u64 = 0x02;

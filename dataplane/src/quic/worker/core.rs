@@ -1,0 +1,333 @@
+//! What every stage of a connection does.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Instant,
+};
+
+use quiche::{PathEvent, RecvInfo};
+use tidegate_proto::v1::{self, ClosedBy};
+use tokio::time::{Sleep, sleep_until};
+
+use crate::quic::{
+    ConnectionShutdownBehaviour, QuicheConnection,
+    metrics::{Layer, Side},
+    shared::Shared,
+    stats::{self, BandwidthReporter},
+};
+
+pub(crate) struct Core {
+    pub(crate) shared: Rc<Shared>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    timer_fired: bool,
+    /// The socket had no room for what is still to be sent.
+    blocked: bool,
+    bandwidth: BandwidthReporter,
+    nonce: u64,
+    /// What the client called this connection in its first packets.
+    initials: Vec<Vec<u8>>,
+    recorded: bool,
+}
+
+impl Core {
+    pub(crate) fn new(shared: Rc<Shared>, nonce: u64, initials: Vec<Vec<u8>>) -> Self {
+        let started = shared.started;
+        Self {
+            shared,
+            timer: Box::pin(sleep_until(started.into())),
+            armed: None,
+            timer_fired: false,
+            blocked: false,
+            bandwidth: BandwidthReporter::new(started),
+            nonce,
+            initials,
+            recorded: false,
+        }
+    }
+
+    /// Feeds what came in, and lets timers act. Says whether there were packets.
+    pub(super) fn receive(&mut self) -> bool {
+        let mut qconn = self.shared.qconn.borrow_mut();
+        let mut received = false;
+        while let Some(mut incoming) = self.shared.next_incoming() {
+            let info = RecvInfo { from: incoming.peer_addr, to: incoming.local_addr };
+            for datagram in incoming.segments() {
+                // An error has closed the connection with the right code already, or the
+                // packet was not for it; both show in its state.
+                let _state_tells = qconn.recv(datagram, info);
+            }
+            received = true;
+        }
+        if std::mem::take(&mut self.timer_fired) {
+            qconn.on_timeout();
+        }
+        received
+    }
+
+    pub(super) fn execute_commands(&mut self) {
+        while let Some(command) = self.shared.next_command() {
+            self.shared.endpoint.host.metrics().command_executed();
+            command.execute(&mut self.shared.qconn.borrow_mut());
+        }
+    }
+
+    /// Whether there is nothing left to do but to close.
+    pub(super) fn is_over(&self) -> bool {
+        let qconn = self.shared.qconn.borrow();
+        qconn.is_closed() || qconn.is_draining() || qconn.local_error().is_some()
+    }
+
+    pub(super) fn close(&mut self, behaviour: &ConnectionShutdownBehaviour) {
+        behaviour.apply(&mut self.shared.qconn.borrow_mut());
+    }
+
+    /// The handshake is complete.
+    pub(super) fn established(&mut self, now: Instant) {
+        let shared = &self.shared;
+        shared.handshake.borrow_mut().complete(now);
+        let mut qconn = shared.qconn.borrow_mut();
+        let alpn = qconn.application_proto().to_vec();
+        let resumed = qconn.is_resumed();
+        let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+        *shared.tls.borrow_mut() = Some(stats::tls_info(ssl, &alpn, resumed, false));
+        let handshake = shared.handshake.borrow();
+        shared.endpoint.host.metrics().handshake_completed(
+            handshake.queued(),
+            handshake.elapsed(),
+            resumed,
+        );
+        let mut map = shared.endpoint.map.borrow_mut();
+        self.initials.drain(..).for_each(|initial| map.end(&initial));
+    }
+
+    /// Tells the host of an established connection that is about to be served.
+    pub(super) fn announce(&self) {
+        self.shared.endpoint.host.established(self.shared.handle, self.shared.facts());
+    }
+
+    /// Keeps the client supplied with connection IDs, follows its address, and takes the
+    /// measure of the bandwidth.
+    pub(super) fn look_after(&mut self) {
+        let shared = &self.shared;
+        let mut qconn = shared.qconn.borrow_mut();
+        while qconn.scids_left() > 0 {
+            self.nonce += 1;
+            let (cid, reset) = shared.endpoint.new_connection_id(shared.handle, self.nonce);
+            if qconn.new_scid(&quiche::ConnectionId::from_ref(&cid), reset, false).is_err() {
+                break;
+            }
+        }
+        while qconn.retired_scid_next().is_some() {}
+        while let Some(event) = qconn.path_event_next() {
+            if let PathEvent::PeerMigrated(_, peer) = event {
+                migrated(shared, peer);
+            }
+        }
+        self.bandwidth.update(Instant::now(), || qconn.stats().into());
+    }
+
+    /// Gathers everything that may be sent now.
+    pub(super) fn transmit(&mut self) {
+        let shared = &self.shared;
+        let mut qconn = shared.qconn.borrow_mut();
+        let Some(socket) = shared.endpoint.socket(shared.local) else { return };
+        self.blocked = socket.transmit(|egress| {
+            loop {
+                let Some(room) = egress.room() else { return true };
+                let Some((len, info)) = next_datagram(&mut qconn, room) else { return false };
+                if socket.serves(info.from) {
+                    egress.push(len, info.from, info.to);
+                } else if let Some(other) = shared.endpoint.socket(info.from) {
+                    // The client moved between IPv4 and IPv6.
+                    other.transmit(|egress| {
+                        if let Some(other_room) = egress.room() {
+                            other_room[..len].copy_from_slice(&room[..len]);
+                            egress.push(len, info.from, info.to);
+                        }
+                    });
+                }
+            }
+        });
+    }
+
+    /// Waits for a packet, a command, the next timer or `deadline`, room in the socket, or
+    /// `data`, whose value it returns.
+    pub(super) async fn wait<D: Future>(
+        &mut self,
+        deadline: Option<Instant>,
+        data: D,
+    ) -> Option<D::Output> {
+        let mut data = pin!(data);
+        self.arm(deadline);
+        let mut asked_for_room = false;
+        poll_fn(|cx| {
+            if self.shared.rung(cx.waker()) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(value) = data.as_mut().poll(cx) {
+                return Poll::Ready(Some(value));
+            }
+            if self.armed.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+                self.armed = None;
+                self.timer_fired = true;
+                return Poll::Ready(None);
+            }
+            if self.blocked {
+                if asked_for_room {
+                    return Poll::Ready(None);
+                }
+                asked_for_room = true;
+                if let Some(socket) = self.shared.endpoint.socket(self.shared.local) {
+                    socket.wake_when_writable(cx.waker());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sets the timer. A later time than the one it has is left for when it fires: most
+    /// deadlines move with every packet.
+    fn arm(&mut self, deadline: Option<Instant>) {
+        let timeout = self.shared.qconn.borrow().timeout_instant();
+        let next = match (timeout, deadline) {
+            (Some(timeout), Some(deadline)) => timeout.min(deadline),
+            (timeout, deadline) => {
+                let Some(next) = timeout.or(deadline) else { return };
+                next
+            }
+        };
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+    }
+
+    /// Completes the audit record and hands it out, once.
+    pub(super) fn record(&mut self) {
+        self.recorded = true;
+        let shared = &self.shared;
+        let by = {
+            let qconn = shared.qconn.borrow();
+            let mut audit = shared.audit.borrow_mut();
+            stats::close_codes(&qconn, &mut audit);
+            let by = closed_by(shared, &qconn);
+            audit.set_closed_by(by);
+            audit.connection_close_reason = close_reason(&qconn, by);
+            audit.max_bandwidth_bps = self.bandwidth.max_bandwidth;
+            audit.max_loss_pct = self.bandwidth.max_loss_pct;
+            by
+        };
+        shared.closed_by.set(Some(by));
+        shared.enter_closing();
+        let mut record = shared.facts();
+        record.stage = "closed".to_owned();
+        count(shared, &record, by);
+        shared.endpoint.host.closed(shared.handle, record);
+    }
+}
+
+impl Drop for Core {
+    /// A worker that is dropped in the middle still leaves its record.
+    fn drop(&mut self) {
+        if !self.recorded {
+            self.shared.closed_by.set(Some(ClosedBy::Abort));
+            self.record();
+        }
+        let shared = &self.shared;
+        let mut map = shared.endpoint.map.borrow_mut();
+        self.initials.drain(..).for_each(|initial| map.end(&initial));
+        map.remove(shared.handle);
+        drop(map);
+        shared.endpoint.host.unregister(shared.handle);
+    }
+}
+
+/// Writes one datagram.
+fn next_datagram(
+    qconn: &mut QuicheConnection,
+    room: &mut [u8],
+) -> Option<(usize, quiche::SendInfo)> {
+    match qconn.send(room) {
+        Ok(sent) => Some(sent),
+        Err(quiche::Error::Done) => None,
+        Err(error) => {
+            let _already_closed = qconn.close(false, INTERNAL_ERROR, error.to_string().as_bytes());
+            None
+        }
+    }
+}
+
+fn migrated(shared: &Shared, peer: std::net::SocketAddr) {
+    let from = shared.peer.replace(peer);
+    if from == peer {
+        return;
+    }
+    shared.endpoint.host.metrics().path_changed();
+    let mut audit = shared.audit.borrow_mut();
+    if audit.path_changes.len() < MAX_PATH_CHANGES {
+        audit.path_changes.push(v1::PathChange {
+            at_ms: shared.started.elapsed().as_millis() as u64,
+            from: from.to_string(),
+            to: peer.to_string(),
+        });
+    }
+}
+
+fn closed_by(shared: &Shared, qconn: &QuicheConnection) -> ClosedBy {
+    let decided = shared.closed_by.get();
+    if qconn.local_error().is_none() && decided != Some(ClosedBy::Abort) {
+        if qconn.peer_error().is_some() {
+            return ClosedBy::Peer;
+        }
+        if qconn.is_timed_out() {
+            return match qconn.is_established() {
+                true => ClosedBy::IdleTimeout,
+                false => ClosedBy::HandshakeTimeout,
+            };
+        }
+    }
+    decided.unwrap_or(match qconn.local_error() {
+        Some(_) => ClosedBy::Local,
+        // A stateless reset leaves no error.
+        None => ClosedBy::Peer,
+    })
+}
+
+fn close_reason(qconn: &QuicheConnection, by: ClosedBy) -> String {
+    let error = qconn.local_error().or(qconn.peer_error());
+    match error.map(|error| String::from_utf8_lossy(&error.reason)) {
+        Some(reason) if !reason.is_empty() => reason.into_owned(),
+        _ => match by {
+            ClosedBy::IdleTimeout => "idle timeout".to_owned(),
+            ClosedBy::HandshakeTimeout => "handshake timeout".to_owned(),
+            ClosedBy::Abort => "aborted".to_owned(),
+            _ => String::new(),
+        },
+    }
+}
+
+fn count(shared: &Shared, record: &v1::Connection, by: ClosedBy) {
+    let metrics = shared.endpoint.host.metrics();
+    let audit = record.audit.clone().unwrap_or_default();
+    metrics.connection_closed(by, audit.max_bandwidth_bps, audit.max_loss_pct);
+    for (side, layer, code) in [
+        (Side::Peer, Layer::Transport, audit.recvd_conn_close_transport_error_code),
+        (Side::Local, Layer::Transport, audit.sent_conn_close_transport_error_code),
+        (Side::Peer, Layer::Application, audit.recvd_conn_close_application_error_code),
+        (Side::Local, Layer::Application, audit.sent_conn_close_application_error_code),
+    ] {
+        if let Some(code) = code {
+            metrics.close_frame(side, layer, code);
+        }
+    }
+}
+
+/// RFC 9000 20.1.
+const INTERNAL_ERROR: u64 = 0x01;
+/// A client that changes its address all the time does not make the record grow.
+const MAX_PATH_CHANGES: usize = 64;

@@ -1,0 +1,46 @@
+//! The shard as the connection layer sees it.
+
+use std::rc::Rc;
+
+use tidegate_proto::v1::{self, record::Kind};
+
+use super::{Shard, edges::Datagram};
+use crate::{
+    connections::{Handle, LiveConnection},
+    quic::{Incoming, Metrics, endpoint::Host},
+};
+
+impl Host for Shard {
+    fn metrics(&self) -> &dyn Metrics {
+        &*self.metrics
+    }
+
+    fn vacant(&self) -> Handle {
+        self.connections.borrow().vacant()
+    }
+
+    fn register(&self, connection: Rc<dyn LiveConnection>) -> Handle {
+        self.connections.borrow_mut().insert(connection)
+    }
+
+    fn unregister(&self, handle: Handle) {
+        // Dropped after the borrow ends: its last reference may be this one.
+        let _connection = self.connections.borrow_mut().remove(handle);
+    }
+
+    fn established(&self, handle: Handle, mut facts: v1::Connection) {
+        facts.id = self.connection_id(handle);
+        self.records.offer(Kind::Established(facts));
+    }
+
+    fn hand_over(&self, shard: u8, incoming: Incoming) -> bool {
+        let Some(ring) = self.sideways.get(usize::from(shard)) else { return false };
+        let Incoming { peer_addr, local_addr, rx_time, ref buf, gro } = incoming;
+        ring.try_send(Datagram { peer_addr, local_addr, rx_time, bytes: buf.to_vec(), gro }).is_ok()
+    }
+
+    fn closed(&self, handle: Handle, mut record: v1::Connection) {
+        record.id = self.connection_id(handle);
+        self.records.offer(Kind::Closed(record));
+    }
+}

@@ -1,0 +1,74 @@
+//! The life of a QUIC connection on its shard: handshake, admission, service, end.
+
+use std::{rc::Rc, sync::Arc};
+
+use tokio::task::spawn_local;
+
+use super::Shard;
+use crate::{
+    proxy::h3::H3,
+    quic::{Closing, ConnectionShutdownBehaviour, InitialConnection, Running},
+    snapshot::{Binding, BindingKey, Listener},
+};
+
+impl Shard {
+    /// Serves a new connection of a binding on a task of its own.
+    pub(super) fn serve_quic(self: Rc<Self>, key: BindingKey, initial: InitialConnection) {
+        spawn_local(async move {
+            let application = H3::new(self.clone(), key.clone(), initial.connection());
+            let (connection, handshake) = initial.handshake_fut(application);
+            let closing: Closing = match handshake.await {
+                Err(failed) => failed.closing,
+                Ok(running) => match self.admit(&key, &running) {
+                    Err(refusal) => running.refuse(&refusal),
+                    Ok(listener) => {
+                        running.set_listener(listener.id.clone());
+                        if let Some(deadline) = self.drain_deadline(Some(&listener.id)) {
+                            connection.drain(deadline);
+                        }
+                        running.run().await
+                    }
+                },
+            };
+            closing.linger().await;
+        });
+    }
+
+    /// Decides between handshake and service, by the configuration of this moment.
+    fn admit(
+        &self,
+        key: &BindingKey,
+        running: &Running<H3>,
+    ) -> Result<Arc<Listener>, ConnectionShutdownBehaviour> {
+        let configuration = self.configuration();
+        let facts = running.facts();
+        let name = facts.tls.map(|tls| tls.server_name).unwrap_or_default();
+        let listener = configuration
+            .snapshot
+            .binding(key)
+            .and_then(|binding| listener_of(binding, &name))
+            .ok_or_else(|| refusal(H3_REQUEST_REJECTED, "no listener serves this name"))?;
+        running.set_listener(listener.id.clone());
+        if listener.http3.is_none() {
+            return Err(refusal(H3_VERSION_FALLBACK, "HTTP/3 is off for this name"));
+        }
+        let address: Result<std::net::SocketAddr, _> = facts.peer_address.parse();
+        if !address.is_ok_and(|address| listener.admission.admits(address.ip())) {
+            return Err(refusal(listener.admission.error_code, "not admitted"));
+        }
+        Ok(listener.clone())
+    }
+}
+
+/// The listener of a server name; of those who name nobody, the first.
+fn listener_of<'a>(binding: &'a Binding, name: &str) -> Option<&'a Arc<Listener>> {
+    if name.is_empty() { binding.listeners.first() } else { binding.listener_for(name) }
+}
+
+fn refusal(error_code: u64, reason: &str) -> ConnectionShutdownBehaviour {
+    ConnectionShutdownBehaviour::application(error_code, reason)
+}
+
+/// RFC 9114 8.1.
+const H3_REQUEST_REJECTED: u64 = 0x10b;
+const H3_VERSION_FALLBACK: u64 = 0x110;

@@ -1,0 +1,53 @@
+//! TLS and transport parameters of a QUIC binding.
+
+use std::sync::Arc;
+
+use super::{Door, TlsError, root};
+use crate::snapshot::{Binding, CongestionControl, QuicTransport, TicketKey};
+
+/// What new QUIC connections of a binding get. The transport settings are those of its
+/// first listener with HTTP/3: they are sent before the server name is known for certain.
+///
+/// # Errors
+/// When BoringSSL refuses a certificate, or quiche a setting.
+pub fn quic_config(
+    binding: &Arc<Binding>,
+    transport: &QuicTransport,
+    tickets: &Arc<[TicketKey]>,
+) -> Result<quiche::Config, TlsError> {
+    let builder = root(Door::Quic, binding, tickets)?;
+    let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
+    config.set_max_idle_timeout(transport.max_idle_timeout.as_millis() as u64);
+    config.set_max_recv_udp_payload_size(MAX_RECV_UDP_PAYLOAD);
+    config.set_max_send_udp_payload_size(transport.max_send_udp_payload_size);
+    config.set_initial_max_data(transport.initial_max_data);
+    config.set_initial_max_stream_data_bidi_remote(transport.initial_max_stream_data);
+    config.set_initial_max_stream_data_bidi_local(transport.initial_max_stream_data);
+    config.set_initial_max_stream_data_uni(transport.initial_max_stream_data);
+    config.set_initial_max_streams_bidi(transport.initial_max_streams_bidi);
+    config.set_initial_max_streams_uni(MAX_STREAMS_UNI);
+    config.set_max_connection_window(MAX_WINDOWS * transport.initial_max_data);
+    config.set_max_stream_window(MAX_WINDOWS * transport.initial_max_stream_data);
+    config.set_disable_active_migration(!transport.active_migration);
+    config.set_active_connection_id_limit(ACTIVE_CONNECTION_IDS);
+    config.set_cc_algorithm(match transport.congestion_control {
+        CongestionControl::Cubic => quiche::CongestionControlAlgorithm::CUBIC,
+        CongestionControl::Bbr2 => quiche::CongestionControlAlgorithm::Bbr2Gcongestion,
+        CongestionControl::Reno => quiche::CongestionControlAlgorithm::Reno,
+    });
+    // quiche paces BBR2 only, by release times that nobody here keeps yet.
+    config.enable_pacing(false);
+    config.set_path_challenge_recv_max_queue_len(MAX_PATH_CHALLENGES);
+    config.grease(true);
+    Ok(config)
+}
+
+/// What an ordinary path carries, with room for larger ones.
+const MAX_RECV_UDP_PAYLOAD: usize = 1_500;
+/// Control, QPACK encoder and decoder, and what grease needs (RFC 9114 6.2).
+const MAX_STREAMS_UNI: u64 = 8;
+/// How far quiche may grow the flow control windows of a fast reader.
+const MAX_WINDOWS: u64 = 8;
+/// Paths that a client may have at once (RFC 9000 5.1.1).
+const ACTIVE_CONNECTION_IDS: u64 = 6;
+const MAX_PATH_CHALLENGES: usize = 3;

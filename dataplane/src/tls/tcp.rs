@@ -1,0 +1,55 @@
+//! TLS over TCP: HTTP/2 and HTTP/1.1.
+
+use std::{sync::Arc, time::Duration};
+
+use boring::ssl::{Ssl, SslContext};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_boring::{SslStream, SslStreamBuilder};
+
+use super::{Door, TlsError, root};
+use crate::snapshot::{Binding, TicketKey};
+
+/// Accepts TLS on one binding.
+pub struct TcpAcceptor {
+    context: SslContext,
+}
+
+/// Why a client got no TLS session.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It took too long.
+    #[error("the TLS handshake did not complete in time")]
+    Timeout,
+    /// The handshake failed, or the client went away.
+    #[error("the TLS handshake failed")]
+    Failed,
+}
+
+impl TcpAcceptor {
+    /// An acceptor for the listeners of a binding.
+    ///
+    /// # Errors
+    /// When BoringSSL refuses a certificate.
+    pub fn new(binding: &Arc<Binding>, tickets: &Arc<[TicketKey]>) -> Result<Self, TlsError> {
+        Ok(Self { context: root(Door::Tcp, binding, tickets)?.build() })
+    }
+
+    /// Performs the handshake, within `limit`.
+    ///
+    /// # Errors
+    /// When it fails or takes too long.
+    pub async fn accept<S>(&self, stream: S, limit: Duration) -> Result<SslStream<S>, AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ssl = Ssl::new(&self.context).map_err(|_| AcceptError::Failed)?;
+        match timeout(limit, SslStreamBuilder::new(ssl, stream).accept()).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(_)) => Err(AcceptError::Failed),
+            Err(_) => Err(AcceptError::Timeout),
+        }
+    }
+}

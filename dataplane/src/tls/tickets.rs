@@ -1,0 +1,43 @@
+//! Session tickets (RFC 5077 4) with keys that all shards and dataplanes share: AES-128-CBC
+//! and HMAC-SHA256. The newest key makes tickets; all of them read.
+
+use std::sync::Arc;
+
+use boring::{hash::MessageDigest, rand::rand_bytes, ssl::SslContextBuilder, symm::Cipher};
+
+use crate::{
+    snapshot::TicketKey,
+    sys::{self, CipherCtxRef, HmacCtxRef, TicketKeyCallbackResult},
+};
+
+pub(super) fn install(builder: &mut SslContextBuilder, keys: Arc<[TicketKey]>) {
+    sys::set_ticket_key_callback(builder, move |name, iv, cipher, hmac, making| {
+        let key = if making {
+            keys.first()
+        } else {
+            keys.iter().find(|key| key.name == *name)
+        };
+        // Without the key there is a full handshake.
+        let Some(key) = key else { return TicketKeyCallbackResult::Noop };
+        set_up(key, name, iv, cipher, hmac, making).unwrap_or(TicketKeyCallbackResult::Error)
+    });
+}
+
+fn set_up(
+    key: &TicketKey,
+    name: &mut [u8; 16],
+    iv: &mut [u8; 16],
+    cipher: &mut CipherCtxRef,
+    hmac: &mut HmacCtxRef,
+    making: bool,
+) -> Option<TicketKeyCallbackResult> {
+    if making {
+        *name = key.name;
+        rand_bytes(iv).ok()?;
+        cipher.init_encrypt(&Cipher::aes_128_cbc(), &key.aes, iv).ok()?;
+    } else {
+        cipher.init_decrypt(&Cipher::aes_128_cbc(), &key.aes, iv).ok()?;
+    }
+    hmac.init(&key.hmac, &MessageDigest::sha256()).ok()?;
+    Some(TicketKeyCallbackResult::Success)
+}
