@@ -1,0 +1,37 @@
+//! The kinds of the Gateway API v1.6 that Tidegate reads, as plain serde types.
+//!
+//! Owned here: the shape of the objects, decoded leniently. A word that this version does
+//! not know (a filter type, a protocol) decodes to its text, so that one strange object
+//! never hides the others; [`crate::translate`] judges it and says so in a status.
+//! Never here: defaults, validation or any decision. Sources decode into these types.
+
+mod backend_tls_policy;
+mod gateway;
+mod gateway_class;
+mod http_route;
+mod reference;
+mod reference_grant;
+
+pub use backend_tls_policy::{
+    BackendTLSPolicy, BackendTLSPolicySpec, BackendTLSPolicyValidation, PolicyAncestorStatus,
+    PolicyStatus, PolicyTargetReference, SubjectAltName,
+};
+pub use gateway::{
+    AllowedRoutes, Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, GatewayStatus,
+    GatewayTlsConfig, Listener, ListenerStatus, ListenerTlsConfig, RouteGroupKind, RouteNamespaces,
+};
+pub use gateway_class::{
+    GatewayClass, GatewayClassSpec, GatewayClassStatus, ParametersReference, SupportedFeature,
+};
+pub use http_route::{
+    HTTPRoute, HTTPRouteSpec, HttpBackendRef, HttpHeader, HttpHeaderFilter, HttpPathMatch,
+    HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
+    HttpRouteTimeouts, HttpUrlRewrite, HttpValueMatch, RouteParentStatus, RouteStatus,
+};
+pub use reference::{LocalObjectReference, ParentReference, SecretObjectReference};
+pub use reference_grant::{
+    ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo,
+};
+
+/// The API group of every kind in this module.
+pub const GROUP: &str = "gateway.networking.k8s.io";

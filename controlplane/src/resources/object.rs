@@ -1,0 +1,85 @@
+//! One object of any kind that Tidegate reads.
+
+use k8s_openapi::{
+    api::{
+        core::v1::{ConfigMap, Namespace, Secret, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use super::{Entry, ObjectKey, Resources};
+use crate::gateway_api::{BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+
+macro_rules! kinds {
+    ($($kind:ident => $map:ident),* $(,)?) => {
+        /// An object of one of the kinds of [`Resources`].
+        ///
+        /// No `Debug`: it may be a Secret.
+        #[derive(Clone, PartialEq)]
+        pub enum Object {
+            $($kind(Box<$kind>)),*
+        }
+
+        impl Object {
+            /// The kind's name, as manifests spell it.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => stringify!($kind)),*
+                }
+            }
+
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata),*
+                }
+            }
+
+            pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &mut object.metadata),*
+                }
+            }
+        }
+
+        impl Resources {
+            /// Puts `object` in its map; one of the same kind and key is replaced.
+            pub fn insert(&mut self, object: Object, source: impl Into<String>) {
+                let (key, source) = (object.key(), source.into());
+                match object {
+                    $(Object::$kind(object) => {
+                        self.$map.insert(key, Entry { object: *object, source });
+                    })*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    GatewayClass => gateway_classes,
+    Gateway => gateways,
+    HTTPRoute => http_routes,
+    ReferenceGrant => reference_grants,
+    BackendTLSPolicy => backend_tls_policies,
+    Service => services,
+    EndpointSlice => endpoint_slices,
+    Secret => secrets,
+    ConfigMap => config_maps,
+    Namespace => namespaces,
+}
+
+impl Object {
+    pub fn key(&self) -> ObjectKey {
+        let metadata = self.metadata();
+        ObjectKey {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// True of GatewayClass and Namespace.
+    pub fn is_cluster_scoped(&self) -> bool {
+        matches!(self, Self::GatewayClass(_) | Self::Namespace(_))
+    }
+}

@@ -1,0 +1,147 @@
+//! `Programmed`: what dataplanes made of the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_proto::v1;
+
+use super::{Condition, ConditionStatus, ObjectStatus, Scope};
+use crate::translate::Translation;
+
+/// What dataplanes answered to one snapshot version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Acknowledgement {
+    /// Ids of dataplanes that serve it.
+    pub acked: BTreeSet<String>,
+    /// By id, the dataplanes that refused it, and why.
+    pub nacked: BTreeMap<String, Vec<v1::Rejection>>,
+}
+
+/// The statuses of `translation`, with `Programmed` where dataplanes have the say.
+///
+/// `answers` is keyed by snapshot version; versions that are not in `translation` say
+/// nothing of it. A listener is programmed where a dataplane serves a snapshot that has
+/// it and none refused one; a Gateway, where one of its listeners is.
+pub fn programmed(
+    translation: &Translation,
+    answers: &BTreeMap<String, Acknowledgement>,
+) -> Vec<ObjectStatus> {
+    let answers = Answers {
+        translation,
+        answers,
+    };
+    translation
+        .statuses
+        .iter()
+        .map(|status| {
+            let mut status = status.clone();
+            let accepted = status.condition("Accepted").filter(|accepted| {
+                // Unknown: not a Gateway of Tidegate's.
+                status.kind == "Gateway" && accepted.status != ConditionStatus::Unknown
+            });
+            if let Some(generation) = accepted.map(|accepted| accepted.observed_generation)
+                && status.condition("Programmed").is_none()
+            {
+                let verdict = answers.verdict(&status);
+                let (truth, reason, message) = match verdict {
+                    Verdict::Serving => (ConditionStatus::True, "Programmed", String::new()),
+                    Verdict::Refused(why) => (ConditionStatus::False, "Invalid", why),
+                    Verdict::Waiting(why) => (ConditionStatus::False, "Pending", why),
+                };
+                status.conditions.push(Condition::new(
+                    "Programmed",
+                    truth,
+                    reason,
+                    message,
+                    generation,
+                ));
+            }
+            status
+        })
+        .collect()
+}
+
+enum Verdict {
+    Serving,
+    Refused(String),
+    Waiting(String),
+}
+
+struct Answers<'a> {
+    translation: &'a Translation,
+    answers: &'a BTreeMap<String, Acknowledgement>,
+}
+
+impl Answers<'_> {
+    fn verdict(&self, status: &ObjectStatus) -> Verdict {
+        let gateway = status.key.to_string();
+        let of_gateway = format!("{gateway}/");
+        let listener = match &status.scope {
+            Scope::Listener { name, .. } => Some(format!("{gateway}/{name}")),
+            Scope::Object | Scope::Parent(_) => None,
+        };
+        let concerns = |id: &str| {
+            listener
+                .as_ref()
+                .map_or(id.starts_with(&of_gateway), |listener| id == listener)
+        };
+        let mut serving = false;
+        let mut waiting = None;
+        let mut shadowed = None;
+        for name in [gateway.as_str(), ""] {
+            let Some(snapshot) = self.translation.snapshots.get(name) else {
+                continue;
+            };
+            let Some(answer) = self.answers.get(&snapshot.version) else {
+                continue;
+            };
+            if !snapshot
+                .listeners
+                .iter()
+                .any(|listener| concerns(&listener.id))
+            {
+                let answered = !(answer.acked.is_empty() && answer.nacked.is_empty());
+                let reason = self
+                    .translation
+                    .shadowed
+                    .iter()
+                    .find(|(id, _)| concerns(id));
+                shadowed = reason
+                    .filter(|_| answered)
+                    .map(|(_, reason)| reason.clone())
+                    .or(shadowed);
+                continue;
+            }
+            if let Some((dataplane, rejections)) = answer.nacked.first_key_value() {
+                let named = rejections
+                    .iter()
+                    .find(|rejection| concerns(&rejection.object));
+                if let Some(rejection) = named {
+                    return Verdict::Refused(told(dataplane, rejection));
+                }
+                let why = rejections.first().map_or_else(
+                    || format!("dataplane {dataplane} refused the configuration"),
+                    |rejection| told(dataplane, rejection),
+                );
+                waiting = Some(why);
+            }
+            serving |= !answer.acked.is_empty();
+        }
+        match (waiting, serving, shadowed) {
+            (Some(why), ..) => Verdict::Waiting(why),
+            (None, true, _) => Verdict::Serving,
+            (None, false, Some(why)) => Verdict::Refused(why),
+            (None, false, None) => {
+                Verdict::Waiting("no dataplane serves this configuration yet".to_owned())
+            }
+        }
+    }
+}
+
+fn told(dataplane: &str, rejection: &v1::Rejection) -> String {
+    let v1::Rejection {
+        object,
+        field,
+        message,
+    } = rejection;
+    format!("dataplane {dataplane} refused {object} {field}: {message}")
+}

@@ -1,0 +1,138 @@
+//! Resources in, configuration out.
+//!
+//! Owned here: every rule of the Gateway API. Pure and whole: each call reads all the
+//! resources and makes all the snapshots and statuses, in a fixed order, so that replicas
+//! agree to the byte and nothing old lingers. Never here: a client, a clock, a log or a
+//! cache. The fleet calls [`translate`] whenever a source publishes; what dataplanes
+//! answer is added by [`crate::status::programmed`].
+
+mod allowed;
+mod backend;
+mod backend_tls;
+mod certificate;
+mod class;
+mod conditions;
+mod conflict;
+mod duration;
+mod endpoints;
+mod fault;
+mod filter;
+mod gateway;
+#[cfg(test)]
+mod golden;
+mod grant;
+mod hostname;
+mod listener;
+mod listener_options;
+mod matches;
+mod route;
+mod rule;
+mod snapshot;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tidegate_proto::v1;
+
+use self::{backend::Backends, class::Classes, fault::Fault};
+use crate::{resources::Resources, status::ObjectStatus};
+
+/// What translation needs besides the resources.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shared secrets, copied into every snapshot.
+    pub keys: v1::Keys,
+    /// GatewayClasses with this `controllerName` are served.
+    pub controller_name: String,
+    /// HTTP/3 on HTTPS listeners that do not say.
+    pub http3: bool,
+    /// Bind listeners to `spec.addresses` of their Gateway. Off where the addresses are
+    /// those of a load balancer in front.
+    pub bind_addresses: bool,
+}
+
+/// Name that Tidegate's GatewayClasses give as their controller.
+pub const CONTROLLER_NAME: &str = "tidegate.dev/gateway-controller";
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keys: v1::Keys::default(),
+            controller_name: CONTROLLER_NAME.to_owned(),
+            http3: true,
+            bind_addresses: true,
+        }
+    }
+}
+
+/// Everything that follows from the resources.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// By Gateway, `namespace/name`; under the empty name, one with all of them, for a
+    /// dataplane without a Gateway of its own.
+    pub snapshots: BTreeMap<String, v1::Snapshot>,
+    /// By backend id: each backend of a snapshot has one.
+    pub endpoints: BTreeMap<String, v1::Endpoints>,
+    /// Without `Programmed` where that is for dataplanes to say.
+    pub statuses: Vec<ObjectStatus>,
+    /// Listeners, by id, that only the snapshot of all leaves out, because an older
+    /// Gateway has the port; with the reason.
+    pub shadowed: BTreeMap<String, String>,
+}
+
+/// Computes the configuration of every dataplane and the status of every object.
+pub fn translate(resources: &Resources, options: &Options) -> Translation {
+    let classes = Classes::read(resources, options);
+    let mut gateways = gateway::plan(resources, options, &classes);
+    let mut backends = Backends::new(resources);
+    let routes: Vec<_> = resources
+        .http_routes
+        .iter()
+        .map(|(key, entry)| route::plan(resources, &mut gateways, &mut backends, key, entry))
+        .collect();
+
+    let shadowed = snapshot::shadowed(&gateways);
+    let nothing = BTreeMap::new();
+    let mut snapshots: BTreeMap<_, _> = gateways
+        .iter()
+        .map(|(key, gateway)| {
+            let alone = std::iter::once(gateway);
+            (
+                key.to_string(),
+                snapshot::assemble(options, alone, &nothing, &routes, &backends),
+            )
+        })
+        .collect();
+    let all = snapshot::assemble(options, gateways.values(), &shadowed, &routes, &backends);
+    snapshots.insert(String::new(), all);
+
+    let mut endpoints = BTreeMap::new();
+    for backend in snapshots.values().flat_map(|snapshot| &snapshot.backends) {
+        if let Some(addresses) = backends.endpoints.get(&backend.id) {
+            endpoints
+                .entry(backend.id.clone())
+                .or_insert_with(|| addresses.clone());
+        }
+    }
+
+    let mut statuses = conditions::of_classes(resources, options, &classes);
+    statuses.extend(conditions::of_gateways(resources, &gateways));
+    statuses.extend(conditions::of_routes(&routes));
+    statuses.extend(conditions::of_policies(&backends.policies.by_key, &routes));
+    statuses.extend(conditions::of_slices(resources));
+    Translation {
+        snapshots,
+        endpoints,
+        statuses,
+        shadowed,
+    }
+}
+
+/// UNIX seconds, for precedence by age.
+fn created_at(metadata: &ObjectMeta) -> i64 {
+    metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0.as_second())
+        .unwrap_or_default()
+}

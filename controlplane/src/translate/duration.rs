@@ -1,0 +1,81 @@
+//! The Gateway API's durations (GEP-2257).
+
+/// Milliseconds of a duration like `1h30m`, `500ms` or `0s`.
+///
+/// One to four parts of one to five digits and a unit of `h`, `m`, `s`, `ms`. Nothing
+/// else is a duration: no sign, no fraction, no space.
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
+    let parse = || {
+        let mut rest = text;
+        let mut total = 0_u64;
+        let mut parts = 0;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, after) = rest.split_at(digits);
+            let unit_length = after.bytes().take_while(u8::is_ascii_lowercase).count();
+            let (unit, after) = after.split_at(unit_length);
+            let scale = match unit {
+                "h" => 3_600_000,
+                "m" => 60_000,
+                "s" => 1_000,
+                "ms" => 1,
+                _ => return None,
+            };
+            parts += 1;
+            if parts > 4 || !(1..=5).contains(&digits) {
+                return None;
+            }
+            // Four parts of five digits cannot overflow.
+            total += number.parse::<u64>().ok()? * scale;
+            rest = after;
+        }
+        (parts > 0).then_some(total)
+    };
+    parse().ok_or_else(|| {
+        format!("`{text}` is no duration; write whole numbers with units h, m, s, ms, like `1m30s`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up() {
+        for (text, expected) in [
+            ("0s", 0),
+            ("0h", 0),
+            ("500ms", 500),
+            ("1s", 1_000),
+            ("1h30m", 5_400_000),
+            ("1h1m1s1ms", 3_661_001),
+            ("30m1h", 5_400_000),
+            ("99999h99999h99999h99999h", 4 * 99_999 * 3_600_000),
+        ] {
+            assert_eq!(milliseconds(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_gep_2257_excludes_is_refused() {
+        for text in [
+            "",
+            "1",
+            "s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "1 s",
+            " 1s",
+            "1S",
+            "1d",
+            "1us",
+            "100000s",
+            "1h1m1s1ms1s",
+            "1s1",
+            "١s",
+        ] {
+            assert!(milliseconds(text).is_err(), "{text:?}");
+        }
+    }
+}

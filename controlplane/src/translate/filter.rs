@@ -1,0 +1,269 @@
+//! `filters[]` of a rule or of a backend: checked, in the dataplane's form.
+
+use tidegate_proto::v1::{self, filter::Kind};
+
+use super::{Fault, hostname, matches::is_token};
+use crate::gateway_api::{
+    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter,
+    HttpUrlRewrite,
+};
+
+/// The filters at `field`, in order.
+pub(super) fn translate(specs: &[HttpRouteFilter], field: &str) -> Result<Vec<v1::Filter>, Fault> {
+    for (index, spec) in specs.iter().enumerate() {
+        if specs[..index]
+            .iter()
+            .any(|earlier| earlier.type_ == spec.type_)
+        {
+            let problem = format!("{} is there twice; put the two into one", spec.type_);
+            return Err(Fault::new(
+                "IncompatibleFilters",
+                format!("{field}[{index}].type: {problem}"),
+            ));
+        }
+    }
+    let has = |type_: &str| specs.iter().any(|spec| spec.type_ == type_);
+    if has("RequestRedirect") && has("URLRewrite") {
+        let problem = "RequestRedirect and URLRewrite exclude each other; remove one of them";
+        return Err(Fault::new(
+            "IncompatibleFilters",
+            format!("{field}: {problem}"),
+        ));
+    }
+    specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| one(spec, &format!("{field}[{index}]")))
+        .collect()
+}
+
+fn one(spec: &HttpRouteFilter, field: &str) -> Result<v1::Filter, Fault> {
+    let missing = |name: &str| {
+        Fault::unsupported(
+            format_args!("{field}.{name}"),
+            format_args!("is missing; a {} needs it", spec.type_),
+        )
+    };
+    let kind = match spec.type_.as_str() {
+        "RequestHeaderModifier" => {
+            let name = "requestHeaderModifier";
+            let change = spec
+                .request_header_modifier
+                .as_ref()
+                .ok_or_else(|| missing(name))?;
+            Kind::RequestHeaders(headers(change, &format!("{field}.{name}"))?)
+        }
+        "ResponseHeaderModifier" => {
+            let name = "responseHeaderModifier";
+            let change = spec
+                .response_header_modifier
+                .as_ref()
+                .ok_or_else(|| missing(name))?;
+            Kind::ResponseHeaders(headers(change, &format!("{field}.{name}"))?)
+        }
+        "RequestRedirect" => {
+            let name = "requestRedirect";
+            let redirect_spec = spec
+                .request_redirect
+                .as_ref()
+                .ok_or_else(|| missing(name))?;
+            Kind::Redirect(redirect(redirect_spec, &format!("{field}.{name}"))?)
+        }
+        "URLRewrite" => {
+            let name = "urlRewrite";
+            let rewrite_spec = spec.url_rewrite.as_ref().ok_or_else(|| missing(name))?;
+            Kind::Rewrite(rewrite(rewrite_spec, &format!("{field}.{name}"))?)
+        }
+        other => {
+            return Err(Fault::unsupported(
+                format_args!("{field}.type"),
+                format_args!(
+                    "`{other}` is not supported; use RequestHeaderModifier, ResponseHeaderModifier, \
+                     RequestRedirect or URLRewrite"
+                ),
+            ));
+        }
+    };
+    Ok(v1::Filter { kind: Some(kind) })
+}
+
+fn headers(spec: &HttpHeaderFilter, field: &str) -> Result<v1::HeaderModifier, Fault> {
+    let fields = |list: &[HttpHeader], which: &str| {
+        list.iter()
+            .enumerate()
+            .map(|(index, header)| {
+                let field = format!("{field}.{which}[{index}]");
+                let name = header_name(&header.name, &format!("{field}.name"))?;
+                let clean = header
+                    .value
+                    .bytes()
+                    .all(|b| b == b'\t' || (b >= b' ' && b != 0x7f));
+                if !clean {
+                    let problem = "has a control character; remove it";
+                    return Err(Fault::unsupported(format_args!("{field}.value"), problem));
+                }
+                Ok(v1::HeaderField {
+                    name,
+                    value: header.value.trim().to_owned(),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let remove = spec.remove.iter().enumerate();
+    Ok(v1::HeaderModifier {
+        set: fields(&spec.set, "set")?,
+        add: fields(&spec.add, "add")?,
+        remove: remove
+            .map(|(index, name)| header_name(name, &format!("{field}.remove[{index}]")))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Lower case. Fields that frame the message are the proxy's own (RFC 9110 7.6.1).
+fn header_name(name: &str, field: &str) -> Result<String, Fault> {
+    let lower = name.to_ascii_lowercase();
+    if !is_token(&lower) {
+        return Err(Fault::unsupported(
+            field,
+            format_args!(
+                "`{}` is no header name; write letters, digits and `-`",
+                name.escape_default()
+            ),
+        ));
+    }
+    if FRAMING.contains(&lower.as_str()) {
+        return Err(Fault::unsupported(
+            field,
+            format_args!("`{name}` belongs to the connection and cannot be changed; remove it"),
+        ));
+    }
+    if lower == "host" {
+        return Err(Fault::unsupported(
+            field,
+            "`Host` is changed by a URLRewrite with a hostname; use that",
+        ));
+    }
+    Ok(lower)
+}
+
+fn redirect(spec: &HttpRequestRedirect, field: &str) -> Result<v1::Redirect, Fault> {
+    let scheme = spec.scheme.clone().unwrap_or_default();
+    if !["", "http", "https"].contains(&scheme.as_str()) {
+        return Err(Fault::unsupported(
+            format_args!("{field}.scheme"),
+            format_args!("`{scheme}` is neither http nor https"),
+        ));
+    }
+    let port = spec.port.unwrap_or_default();
+    if spec.port.is_some() && !(1..=65_535).contains(&port) {
+        return Err(Fault::unsupported(
+            format_args!("{field}.port"),
+            format_args!("{port} is no port; write a number from 1 to 65535"),
+        ));
+    }
+    let status = spec.status_code.unwrap_or(302);
+    if ![301, 302, 303, 307, 308].contains(&status) {
+        return Err(Fault::unsupported(
+            format_args!("{field}.statusCode"),
+            format_args!("{status} is none of 301, 302, 303, 307, 308"),
+        ));
+    }
+    Ok(v1::Redirect {
+        scheme,
+        hostname: precise(spec.hostname.as_deref(), field)?,
+        path: path_modifier(spec.path.as_ref(), &format!("{field}.path"))?,
+        port: port.unsigned_abs(),
+        status: status.unsigned_abs(),
+    })
+}
+
+fn rewrite(spec: &HttpUrlRewrite, field: &str) -> Result<v1::UrlRewrite, Fault> {
+    Ok(v1::UrlRewrite {
+        hostname: precise(spec.hostname.as_deref(), field)?,
+        path: path_modifier(spec.path.as_ref(), &format!("{field}.path"))?,
+    })
+}
+
+fn precise(name: Option<&str>, field: &str) -> Result<String, Fault> {
+    let Some(name) = name else {
+        return Ok(String::new());
+    };
+    hostname::check_precise(name)
+        .map_err(|problem| Fault::unsupported(format_args!("{field}.hostname"), problem))?;
+    Ok(name.to_owned())
+}
+
+fn path_modifier(
+    spec: Option<&HttpPathModifier>,
+    field: &str,
+) -> Result<Option<v1::PathModifier>, Fault> {
+    use v1::path_modifier::Kind;
+    let Some(spec) = spec else { return Ok(None) };
+    let path = |value: &Option<String>, name: &str, may_be_empty: bool| {
+        let field = format!("{field}.{name}");
+        let Some(value) = value.clone() else {
+            return Err(Fault::unsupported(
+                field,
+                format_args!("is missing; a {} needs it", spec.type_),
+            ));
+        };
+        let clean = value
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'));
+        if !clean || !(value.starts_with('/') || (may_be_empty && value.is_empty())) {
+            let problem = format!(
+                "`{}` is no path; begin it with `/` and percent-encode it",
+                value.escape_default()
+            );
+            return Err(Fault::unsupported(field, problem));
+        }
+        Ok(value)
+    };
+    let kind = match spec.type_.as_str() {
+        "ReplaceFullPath" => {
+            Kind::ReplaceFull(path(&spec.replace_full_path, "replaceFullPath", false)?)
+        }
+        "ReplacePrefixMatch" => Kind::ReplacePrefix(path(
+            &spec.replace_prefix_match,
+            "replacePrefixMatch",
+            true,
+        )?),
+        other => {
+            return Err(Fault::unsupported(
+                format_args!("{field}.type"),
+                format_args!("`{other}` is neither ReplaceFullPath nor ReplacePrefixMatch"),
+            ));
+        }
+    };
+    Ok(Some(v1::PathModifier { kind: Some(kind) }))
+}
+
+/// Whether a filter replaces the prefix that matched, so that there must be one.
+pub(super) fn replaces_prefix(spec: &HttpRouteFilter) -> bool {
+    let redirect = spec
+        .request_redirect
+        .as_ref()
+        .and_then(|redirect| redirect.path.as_ref());
+    let rewrite = spec
+        .url_rewrite
+        .as_ref()
+        .and_then(|rewrite| rewrite.path.as_ref());
+    let path = if spec.type_ == "URLRewrite" {
+        rewrite
+    } else {
+        redirect
+    };
+    path.is_some_and(|path| path.type_ == "ReplacePrefixMatch")
+}
+
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];

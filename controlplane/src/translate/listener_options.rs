@@ -1,0 +1,139 @@
+//! Tidegate's own settings of a listener: keys `tidegate.dev/…` of `tls.options`, and
+//! the Gateway's annotations for who may connect.
+
+use std::collections::BTreeMap;
+
+use tidegate_proto::v1;
+
+use super::{Fault, duration};
+use crate::selector::Cidr;
+
+/// What the settings say. Defaults are left to the dataplane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ListenerOptions {
+    /// Absent: not said.
+    pub http3: Option<bool>,
+    pub advertised_port: u32,
+    pub quic: Option<v1::QuicTransport>,
+    pub admission: Option<v1::Admission>,
+}
+
+/// Reads `tls.options` over the Gateway's `annotations`. Keys of other domains are not
+/// Tidegate's to judge.
+pub(super) fn read(
+    annotations: &BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
+    field: &str,
+) -> Result<ListenerOptions, Fault> {
+    let mut outcome = ListenerOptions::default();
+    for (from, values) in [
+        ("metadata.annotations".to_owned(), annotations),
+        (format!("{field}.tls.options"), options),
+    ] {
+        for (key, value) in values {
+            let Some(name) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if from == "metadata.annotations" && !ADMISSION.contains(&name) {
+                let problem = format!("is none of Tidegate's annotations: {}", listed(&ADMISSION));
+                return Err(Fault::unsupported(format_args!("{from}[{key}]"), problem));
+            }
+            outcome
+                .set(name, value.trim())
+                .map_err(|problem| Fault::unsupported(format_args!("{from}[{key}]"), problem))?;
+        }
+    }
+    Ok(outcome)
+}
+
+impl ListenerOptions {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "http3" => {
+                self.http3 = Some(match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("`{value}` is neither `on` nor `off`")),
+                });
+            }
+            "advertised-port" => {
+                self.advertised_port = value
+                    .parse::<u16>()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .map(u32::from)
+                    .ok_or_else(|| {
+                        format!("`{value}` is no port; write a number from 1 to 65535")
+                    })?;
+            }
+            "retry" => {
+                self.quic().set_retry(match value {
+                    "always" => v1::RetryMode::Always,
+                    "never" => v1::RetryMode::Never,
+                    "adaptive" => v1::RetryMode::Unspecified,
+                    _ => return Err(format!("`{value}` is none of always, never, adaptive")),
+                });
+            }
+            "congestion-control" => {
+                if !["cubic", "bbr2", "reno"].contains(&value) {
+                    return Err(format!("`{value}` is none of cubic, bbr2, reno"));
+                }
+                self.quic().congestion_control = value.to_owned();
+            }
+            "max-idle-timeout" => {
+                let idle = duration::milliseconds(value)?;
+                if idle == 0 {
+                    return Err("must be more than zero".to_owned());
+                }
+                self.quic().max_idle_timeout_ms = idle;
+            }
+            "allow" => self.admission().allow = ranges(value)?,
+            "deny" => self.admission().deny = ranges(value)?,
+            _ => {
+                return Err(format!(
+                    "is none of Tidegate's options: {}",
+                    listed(&OPTIONS)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn quic(&mut self) -> &mut v1::QuicTransport {
+        self.quic.get_or_insert_default()
+    }
+
+    fn admission(&mut self) -> &mut v1::Admission {
+        self.admission.get_or_insert_default()
+    }
+}
+
+/// Ranges of addresses, joined by commas. At least one, so that an emptied list never
+/// opens a door that was meant to be narrow.
+fn ranges(value: &str) -> Result<Vec<String>, String> {
+    value
+        .split(',')
+        .map(|range| range.trim().parse::<Cidr>().map(|range| range.to_string()))
+        .collect::<Result<_, _>>()
+        .map_err(|problem| problem.to_string())
+}
+
+fn listed(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("{PREFIX}{name}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+const PREFIX: &str = "tidegate.dev/";
+const ADMISSION: [&str; 2] = ["allow", "deny"];
+const OPTIONS: [&str; 7] = [
+    "http3",
+    "advertised-port",
+    "retry",
+    "congestion-control",
+    "max-idle-timeout",
+    "allow",
+    "deny",
+];

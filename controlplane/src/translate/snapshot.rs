@@ -1,0 +1,111 @@
+//! Plans put together into what a dataplane gets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tidegate_proto::v1;
+
+use super::{Options, backend::Backends, gateway::GatewayPlan, route::RoutePlan};
+
+/// The snapshot of these Gateways, without the listeners in `left_out`.
+pub(super) fn assemble<'a, 'r: 'a>(
+    options: &Options,
+    gateways: impl Iterator<Item = &'a GatewayPlan<'r>>,
+    left_out: &BTreeMap<String, String>,
+    routes: &[RoutePlan<'_>],
+    backends: &Backends<'_>,
+) -> v1::Snapshot {
+    let mut listeners = BTreeMap::new();
+    let mut certificates = BTreeMap::new();
+    for (plan, config) in gateways.flat_map(GatewayPlan::served) {
+        if !left_out.contains_key(&plan.id) {
+            listeners.insert(plan.id.clone(), config.clone());
+            let named = plan
+                .certificates
+                .iter()
+                .map(|certificate| (certificate.id.clone(), certificate.clone()));
+            certificates.extend(named);
+        }
+    }
+    let routes: Vec<_> = routes
+        .iter()
+        .filter_map(|route| route.message(|listener| listeners.contains_key(listener)))
+        .collect();
+    let named: BTreeSet<&str> = routes
+        .iter()
+        .flat_map(|route| &route.rules)
+        .flat_map(|rule| &rule.backends)
+        .map(|backend| backend.backend_id.as_str())
+        .collect();
+    let backends = backends
+        .found
+        .iter()
+        .filter(|(id, _)| named.contains(id.as_str()));
+    let mut snapshot = v1::Snapshot {
+        version: String::new(),
+        listeners: listeners.into_values().collect(),
+        certificates: certificates.into_values().collect(),
+        backends: backends.map(|(_, backend)| backend.clone()).collect(),
+        routes,
+        keys: Some(options.keys.clone()),
+    };
+    snapshot.version = version(&snapshot);
+    snapshot
+}
+
+/// Of a snapshot whose `version` is empty.
+fn version(snapshot: &v1::Snapshot) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(snapshot.encode_to_vec()) {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// The listeners that the snapshot of all Gateways leaves out, because they cannot be told
+/// apart from those of an older Gateway on the same port; with the reason.
+pub(super) fn shadowed(
+    gateways: &BTreeMap<crate::resources::ObjectKey, GatewayPlan<'_>>,
+) -> BTreeMap<String, String> {
+    let mut by_age: Vec<_> = gateways.values().collect();
+    by_age.sort_by_key(|gateway| gateway.age());
+    let mut kept: Vec<&v1::Listener> = Vec::new();
+    let mut shadowed = BTreeMap::new();
+    for gateway in by_age {
+        // Those of one Gateway do not shadow each other: they were told apart before.
+        let mut own = Vec::new();
+        for (plan, config) in gateway.served() {
+            match kept.iter().find(|older| clash(older, config)) {
+                Some(older) => {
+                    let message = format!(
+                        "spec.listeners[{}]: port {} is that of listener {} of an older Gateway, with the same host \
+                         name or another protocol; change the port or the host name, or give this Gateway a dataplane \
+                         of its own",
+                        plan.spec.name, config.port, older.id
+                    );
+                    shadowed.insert(plan.id.clone(), message);
+                }
+                None => own.push(config),
+            }
+        }
+        kept.extend(own);
+    }
+    shadowed
+}
+
+fn clash(one: &v1::Listener, other: &v1::Listener) -> bool {
+    let share_address = one.addresses.is_empty()
+        || other.addresses.is_empty()
+        || one
+            .addresses
+            .iter()
+            .any(|address| other.addresses.contains(address));
+    one.port == other.port
+        && share_address
+        && (one.protocol != other.protocol || one.hostname == other.hostname)
+}
