@@ -1,0 +1,37 @@
+//! Harness of the behaviour tests: both planes in this process on loopback sockets,
+//! upstreams that record what reached them, and clients of stacks that are not ours.
+//!
+//! It owns no assertions about the product: those are in `tests/behaviour`, one file for
+//! each behaviour. Nothing here is used outside tests.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod authority;
+mod client;
+mod datagrams;
+mod eventually;
+mod gateway;
+mod metrics;
+mod otlp;
+mod payload;
+mod ports;
+mod relay;
+mod resources;
+mod upstream;
+
+pub use admin::{Admin, Close, Events};
+pub use authority::{Authority, Identity};
+pub use client::{
+    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, body_of, empty, fields,
+    request_fields, stream_body,
+};
+pub use datagrams::{Forge, Kind};
+pub use eventually::{eventually, heavy, within};
+pub use gateway::{Builder, Gateway};
+pub use metrics::Samples;
+pub use otlp::OtlpSink;
+pub use payload::{Payload, sha256_hex};
+pub use relay::{Faults, Relay};
+pub use resources::Folder;
+pub use upstream::{RawUpstream, Reply, Seen, SeenBody, Upstream};

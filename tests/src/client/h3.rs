@@ -1,0 +1,209 @@
+//! HTTP/3 by quinn and h3.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt, future::poll_fn};
+use h3::{
+    client::{RequestStream, SendRequest},
+    error::StreamError,
+};
+use h3_quinn::{BidiStream, OpenStreams};
+use http::{HeaderMap, Request, Response, Version};
+use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+
+use super::{Answer, Target, add_headers};
+use crate::payload::hex;
+
+/// One HTTP/3 connection; dropped, it is closed.
+pub struct H3 {
+    pub endpoint: Endpoint,
+    pub connection: quinn::Connection,
+    sender: SendRequest<OpenStreams, Bytes>,
+    target: Target,
+    driver: JoinHandle<()>,
+}
+
+/// A body that was hashed rather than kept.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Download {
+    pub length: u64,
+    pub sha256: String,
+}
+
+impl H3 {
+    #[track_caller]
+    pub fn connect(target: &Target) -> impl Future<Output = Self> + use<> {
+        let caller = std::panic::Location::caller();
+        let target = target.clone();
+        async move {
+            match Self::try_connect(&target).await {
+                Ok(client) => client,
+                Err(error) => panic!(
+                    "{caller}: no HTTP/3 connection to {}: {error}",
+                    target.address
+                ),
+            }
+        }
+    }
+
+    pub async fn try_connect(target: &Target) -> Result<Self, quinn::ConnectionError> {
+        let mut transport = quinn::TransportConfig::default();
+        transport.max_idle_timeout(Some(quinn::VarInt::from_u32(60_000).into()));
+        Self::connect_with(target, transport).await
+    }
+
+    /// With transport settings, such as flow-control windows, of the test's choice.
+    pub async fn connect_with(
+        target: &Target,
+        transport: quinn::TransportConfig,
+    ) -> Result<Self, quinn::ConnectionError> {
+        let tls = target.tls.clone().expect("HTTP/3 has no cleartext");
+        let crypto = QuicClientConfig::try_from(tls).expect("the ring provider has TLS 1.3");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback binds");
+        let connecting = endpoint
+            .connect_with(config, target.address, &target.server_name)
+            .expect("tests name a valid server");
+        let connection = connecting.await?;
+        let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection.clone()))
+            .await
+            .map_err(|_| {
+                connection
+                    .close_reason()
+                    .unwrap_or(quinn::ConnectionError::LocallyClosed)
+            })?;
+        let driver = tokio::spawn(async move {
+            poll_fn(|cx| driver.poll_close(cx)).await;
+        });
+        Ok(Self {
+            endpoint,
+            connection,
+            sender,
+            target: target.clone(),
+            driver,
+        })
+    }
+
+    /// The address that the gateway sees, unless something is between.
+    pub fn local_address(&self) -> SocketAddr {
+        self.endpoint.local_addr().expect("it is bound")
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> impl Future<Output = Answer> {
+        self.get_with(path, &[])
+    }
+
+    #[track_caller]
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> impl Future<Output = Answer> {
+        let caller = std::panic::Location::caller();
+        let mut request = self.target.request("GET", path);
+        add_headers(request.headers_mut(), headers);
+        async move {
+            let uri = request.uri().clone();
+            match self.send(request, Bytes::new()).await {
+                Ok(answer) => answer,
+                Err(error) => panic!("{caller}: GET {uri}: {error}"),
+            }
+        }
+    }
+
+    /// Sends a request with a body in one piece, and reads the response to its end.
+    pub async fn send(&self, request: Request<()>, body: Bytes) -> Result<Answer, StreamError> {
+        let mut stream = self.open(request).await?;
+        if !body.is_empty() {
+            stream.send_data(body).await?;
+        }
+        stream.finish().await?;
+        Self::read(&mut stream).await
+    }
+
+    /// Begins a request; its body is the caller's to send.
+    pub async fn open(
+        &self,
+        request: Request<()>,
+    ) -> Result<RequestStream<BidiStream<Bytes>, Bytes>, StreamError> {
+        self.sender.clone().send_request(request).await
+    }
+
+    /// A request for a path of the server that this client is connected to.
+    pub fn request(&self, method: &str, path: &str) -> Request<()> {
+        self.target.request(method, path)
+    }
+
+    /// Reads a response to its end.
+    pub async fn read(
+        stream: &mut RequestStream<BidiStream<Bytes>, Bytes>,
+    ) -> Result<Answer, StreamError> {
+        let (head, ()) = stream.recv_response().await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(mut data) = stream.recv_data().await? {
+            body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        }
+        let trailers = stream.recv_trailers().await?.unwrap_or_default();
+        let (status, headers) = (head.status, head.headers);
+        Ok(Answer {
+            status,
+            version: Version::HTTP_3,
+            headers,
+            body: body.into(),
+            trailers,
+        })
+    }
+
+    /// Streams a request body and hashes the response's, both at once.
+    pub async fn exchange(
+        &self,
+        request: Request<()>,
+        mut body: impl Stream<Item = Bytes> + Unpin,
+    ) -> Result<(Response<()>, Download, HeaderMap), StreamError> {
+        let (mut send, mut receive) = self.open(request).await?.split();
+        let upload = async {
+            while let Some(piece) = body.next().await {
+                send.send_data(piece).await?;
+            }
+            send.finish().await
+        };
+        let download = async {
+            let head = receive.recv_response().await?;
+            let (mut hash, mut length) = (Sha256::new(), 0);
+            while let Some(mut data) = receive.recv_data().await? {
+                length += data.remaining() as u64;
+                while data.has_remaining() {
+                    hash.update(data.chunk());
+                    data.advance(data.chunk().len());
+                }
+            }
+            let trailers = receive.recv_trailers().await?.unwrap_or_default();
+            Ok((
+                head,
+                Download {
+                    length,
+                    sha256: hex(&hash.finalize()),
+                },
+                trailers,
+            ))
+        };
+        let ((), answer) = tokio::try_join!(upload, download)?;
+        Ok(answer)
+    }
+
+    /// Why the connection ended, once it has.
+    pub async fn closed(&self) -> quinn::ConnectionError {
+        self.connection.closed().await
+    }
+}
+
+impl Drop for H3 {
+    fn drop(&mut self) {
+        self.driver.abort();
+        self.connection.close(quinn::VarInt::from_u32(0x100), b"");
+    }
+}

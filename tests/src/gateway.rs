@@ -1,0 +1,339 @@
+//! A gateway of a test: both planes in this process, their folder and their ports.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tidegate_controlplane::{ControlPlane, Source};
+use tidegate_dataplane::Dataplane;
+
+use crate::{
+    Admin, Authority, Folder, H3, OtlpSink, Samples, Target, Tcp, Upstream, Wire, eventually,
+    ports::free_port,
+};
+
+/// Server name of the default certificate and listeners.
+const SERVER_NAME: &str = "site.test";
+const DATAPLANE_ID: &str = "edge";
+
+/// A running gateway; dropped, it is killed.
+pub struct Gateway {
+    pub folder: Folder,
+    pub authority: Authority,
+    /// HTTPS and HTTP/3.
+    pub https: SocketAddr,
+    /// Cleartext HTTP.
+    pub http: SocketAddr,
+    tls: Arc<rustls::ClientConfig>,
+    control: Option<ControlPlane>,
+    dataplane: Option<Dataplane>,
+    admin: Admin,
+    session_address: SocketAddr,
+    dataplane_admin: SocketAddr,
+    builder: Builder,
+    home: TempDir,
+}
+
+/// What a gateway starts with.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    shards: usize,
+    drain_deadline: Duration,
+    spool_records: usize,
+    tls_options: Value,
+    hostname: Option<String>,
+    otlp: Option<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            shards: 2,
+            drain_deadline: Duration::from_secs(30),
+            spool_records: 65_536,
+            tls_options: json!({}),
+            hostname: None,
+            otlp: None,
+        }
+    }
+}
+
+impl Builder {
+    pub fn shards(self, shards: usize) -> Self {
+        Self { shards, ..self }
+    }
+
+    /// `tls.options` of the HTTPS listener.
+    pub fn tls_option(mut self, name: &str, value: &str) -> Self {
+        self.tls_options[name] = value.into();
+        self
+    }
+
+    /// `hostname` of both listeners.
+    pub fn hostname(self, hostname: &str) -> Self {
+        Self {
+            hostname: Some(hostname.to_owned()),
+            ..self
+        }
+    }
+
+    /// Metrics and traces of the dataplane go to this collector.
+    pub fn otlp(self, sink: &OtlpSink) -> Self {
+        Self {
+            otlp: Some(sink.endpoint()),
+            ..self
+        }
+    }
+
+    /// Starts both planes with one route of everything to this upstream, and waits until
+    /// traffic flows.
+    pub async fn start(self, upstream: &Upstream) -> Gateway {
+        self.start_with(|folder| {
+            folder.service("app", &[upstream.address]);
+            folder.route(
+                "app",
+                &[],
+                &json!([{"backendRefs": [{"name": "app", "port": 80}]}]),
+            );
+        })
+        .await
+    }
+
+    /// Starts both planes with the services and routes that `fill` writes.
+    pub async fn start_with(self, fill: impl FnOnce(&Folder)) -> Gateway {
+        let home = tempfile::tempdir().expect("the system has a folder for temporary files");
+        let folder = Folder::new(&home.path().join("resources")).expect("the folder is ours");
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (https, http) = (loopback(free_port()), loopback(free_port()));
+        let authority = Authority::new();
+        folder.gateway_class();
+        folder.secret(
+            "site",
+            &authority.issue(&[SERVER_NAME, "*.site.test", "other.test"]),
+        );
+        folder.gateway(&self.listeners(https.port(), http.port()));
+        fill(&folder);
+
+        let any = loopback(0);
+        let control = start_control(&home, &folder, any, any).await;
+        let (session_address, admin_address) = (control.session_addr(), control.admin_addr());
+        let admin = Admin::new(admin_address, control.admin_token());
+        let dataplane = self.start_dataplane(&home, session_address, any);
+        let dataplane_admin = dataplane.admin_addr().expect("an admin port was asked for");
+        let gateway = Gateway {
+            folder,
+            tls: authority.client(&["h3"]),
+            authority,
+            https,
+            http,
+            control: Some(control),
+            dataplane: Some(dataplane),
+            admin,
+            session_address,
+            dataplane_admin,
+            builder: self,
+            home,
+        };
+        gateway.ready().await;
+        gateway
+    }
+
+    fn listeners(&self, https: u16, http: u16) -> Value {
+        let mut listeners = json!([
+            {
+                "name": "https",
+                "port": https,
+                "protocol": "HTTPS",
+                "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}], "options": self.tls_options},
+            },
+            {"name": "http", "port": http, "protocol": "HTTP"},
+        ]);
+        if let Some(hostname) = &self.hostname {
+            listeners[0]["hostname"] = hostname.as_str().into();
+            listeners[1]["hostname"] = hostname.as_str().into();
+        }
+        listeners
+    }
+
+    fn start_dataplane(&self, home: &TempDir, session: SocketAddr, admin: SocketAddr) -> Dataplane {
+        let config = tidegate_dataplane::Config {
+            id: DATAPLANE_ID.to_owned(),
+            control: vec![format!("http://{session}")],
+            gateway: String::new(),
+            shards: self.shards,
+            admin_listen: Some(admin),
+            state_dir: Some(home.path().join("dataplane")),
+            spool_records: self.spool_records,
+            drain_deadline: self.drain_deadline,
+            otlp_endpoint: self.otlp.clone(),
+        };
+        Dataplane::start(config).expect("the dataplane starts")
+    }
+}
+
+async fn start_control(
+    home: &TempDir,
+    folder: &Folder,
+    session: SocketAddr,
+    admin: SocketAddr,
+) -> ControlPlane {
+    let config = tidegate_controlplane::Config {
+        source: Source::Files(folder.path().to_owned()),
+        session_listen: session,
+        admin_listen: admin,
+        state_dir: home.path().join("controlplane"),
+        admin_token: None,
+        extra_metrics: None,
+    };
+    ControlPlane::start(config)
+        .await
+        .expect("the control plane starts")
+}
+
+impl Gateway {
+    /// Both planes with defaults, and one route of everything to this upstream.
+    pub async fn start(upstream: &Upstream) -> Self {
+        Builder::default().start(upstream).await
+    }
+
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// HTTPS and HTTP/3. Clients of one gateway share session tickets through this.
+    pub fn target(&self) -> Target {
+        Target {
+            address: self.https,
+            server_name: SERVER_NAME.to_owned(),
+            tls: Some(self.tls.clone()),
+        }
+    }
+
+    pub fn cleartext(&self) -> Target {
+        Target {
+            address: self.http,
+            server_name: SERVER_NAME.to_owned(),
+            tls: None,
+        }
+    }
+
+    #[track_caller]
+    pub fn h3(&self) -> impl Future<Output = H3> {
+        H3::connect(&self.target())
+    }
+
+    #[track_caller]
+    pub fn h2(&self) -> impl Future<Output = Tcp> {
+        Tcp::connect(&self.target(), Wire::H2)
+    }
+
+    #[track_caller]
+    pub fn h1(&self) -> impl Future<Output = Tcp> {
+        Tcp::connect(&self.target(), Wire::H1)
+    }
+
+    /// Metrics of the dataplane.
+    pub async fn dataplane_metrics(&self) -> Samples {
+        Samples::fetch(self.dataplane_admin).await
+    }
+
+    /// Metrics of the control plane.
+    pub async fn control_metrics(&self) -> Samples {
+        Samples::fetch(self.admin.address).await
+    }
+
+    /// Waits until every plane that is up says that traffic flows.
+    pub async fn ready(&self) {
+        let mut ports = vec![self.dataplane_admin];
+        ports.extend(self.control.as_ref().map(|_| self.admin.address));
+        for port in ports {
+            let probe = Admin::new(port, "");
+            eventually("/readyz turns 200", || async {
+                let answer = probe
+                    .bare(reqwest::Method::GET, "/readyz")
+                    .send()
+                    .await
+                    .ok()?;
+                (answer.status() == 200).then_some(())
+            })
+            .await;
+        }
+        if self.control.is_some() {
+            eventually("the control plane sees the dataplane serve", || async {
+                let fleet = self.admin.read("/v1/dataplanes").await;
+                let acked = fleet["dataplanes"][0]["acked_version"].as_str()?.to_owned();
+                (!acked.is_empty()).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Stops the control plane; the dataplane serves on.
+    pub async fn stop_control(&mut self) {
+        if let Some(control) = self.control.take() {
+            control.shutdown().await;
+        }
+    }
+
+    /// Starts the control plane again on its ports and its state.
+    pub async fn start_control(&mut self) {
+        assert!(self.control.is_none(), "the control plane is up");
+        let control = start_control(
+            &self.home,
+            &self.folder,
+            self.session_address,
+            self.admin.address,
+        )
+        .await;
+        assert_eq!(
+            control.admin_token(),
+            self.admin.token,
+            "the token outlives a restart"
+        );
+        self.control = Some(control);
+    }
+
+    /// Drains and stops the dataplane.
+    pub async fn stop_dataplane(&mut self) {
+        if let Some(dataplane) = self.dataplane.take() {
+            dataplane.shutdown().await;
+        }
+    }
+
+    /// Ends the dataplane without a drain, as a crash would.
+    pub fn kill_dataplane(&mut self) {
+        if let Some(dataplane) = self.dataplane.take() {
+            dataplane.kill();
+        }
+    }
+
+    /// Starts the dataplane again on its ports and its state.
+    pub async fn start_dataplane(&mut self) {
+        assert!(self.dataplane.is_none(), "the dataplane is up");
+        let dataplane =
+            self.builder
+                .start_dataplane(&self.home, self.session_address, self.dataplane_admin);
+        self.dataplane = Some(dataplane);
+        self.ready().await;
+    }
+
+    /// Writes the Gateway again with other `tls.options` of its HTTPS listener.
+    pub fn rewrite_gateway(&self, builder: &Builder) {
+        self.folder
+            .gateway(&builder.listeners(self.https.port(), self.http.port()));
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill_dataplane();
+    }
+}

@@ -1,0 +1,22 @@
+//! Behaviour of the whole gateway, over real sockets: one module for each behaviour.
+
+#![forbid(unsafe_code)]
+
+mod admission;
+mod api;
+mod bodies;
+mod close;
+mod control_restart;
+mod drain;
+mod events;
+mod fetch;
+mod forwarded;
+mod grpc_admin;
+mod hostile;
+mod rebind;
+mod reload;
+mod resume;
+mod routing;
+mod smuggling;
+mod streams;
+mod telemetry;
