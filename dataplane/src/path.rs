@@ -108,9 +108,7 @@ fn resolve(spelled: &str) -> Result<String, Rejected> {
         match segment {
             "" | "." => {}
             ".." => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
-            _ if segment.starts_with(".;") || segment.starts_with("..;") => {
-                return Err(Rejected::DotParameter);
-            }
+            _ if is_dots_with_parameter(segment) => return Err(Rejected::DotParameter),
             _ => {
                 resolved.push('/');
                 resolved.push_str(segment);
@@ -122,6 +120,12 @@ fn resolve(spelled: &str) -> Result<String, Rejected> {
         }
     }
     Ok(resolved)
+}
+
+/// `..;x` is `..` to servers that have path parameters.
+fn is_dots_with_parameter(segment: &str) -> bool {
+    let rest = segment.strip_prefix("..").or(segment.strip_prefix('.'));
+    rest.is_some_and(|rest| rest.starts_with(';') || rest.starts_with("%3B"))
 }
 
 fn encode(byte: u8, into: &mut String) {

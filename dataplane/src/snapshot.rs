@@ -11,6 +11,7 @@ mod backend;
 mod binding;
 mod certificate;
 mod cidr;
+mod claims;
 mod endpoints;
 mod filters;
 mod keys;
@@ -20,6 +21,8 @@ mod problems;
 mod routes;
 mod transport;
 
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

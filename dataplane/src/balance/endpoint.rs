@@ -108,6 +108,11 @@ impl Balancer {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.endpoints.borrow().len()
+    }
+
     fn endpoint(&self, address: SocketAddr) -> Rc<Endpoint> {
         let mut endpoints = self.endpoints.borrow_mut();
         if endpoints.len() >= REMEMBERED && !endpoints.contains_key(&address) {

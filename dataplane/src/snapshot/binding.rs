@@ -6,11 +6,12 @@ use tidegate_proto::v1;
 
 use super::{
     certificate::Certificates,
+    claims::Claims,
     listener::{self, Http3, Listener},
     problems::Problems,
     routes::Routes,
 };
-use crate::route::{HostMap, HostPattern, canonical_host};
+use crate::route::{HostMap, canonical_host};
 
 /// Where sockets are bound. Equal keys share sockets across snapshots too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,17 +53,6 @@ impl Binding {
         self.listeners
             .iter()
             .find_map(|listener| listener.http3.as_ref())
-    }
-}
-
-impl BindingKey {
-    /// Whether a socket of one could take packets of the other.
-    fn overlaps(&self, other: &Self) -> bool {
-        self.port == other.port
-            && self
-                .addresses
-                .iter()
-                .any(|address| other.addresses.contains(address))
     }
 }
 
@@ -112,72 +102,26 @@ pub(super) fn parse_all(
     mut routes: Routes,
     problems: &mut Problems,
 ) -> Vec<Arc<Binding>> {
+    let mut claims = Claims::default();
     let mut bindings = BTreeMap::<BindingKey, Binding>::new();
     for listener in wire {
-        let table = routes.table(&listener.id);
-        let Some(parsed) = listener::parse(listener, table, certificates, problems) else {
+        let routes = routes.table(&listener.id);
+        let parsed = listener::parse(&listener, routes, certificates, problems);
+        claims.check(&listener.id, &parsed, problems);
+        let (Some(key), Some(scheme), Some(listener)) =
+            (parsed.key, parsed.scheme, parsed.listener)
+        else {
             continue;
         };
-        let (key, scheme, listener) = parsed;
         let binding = bindings.entry(key.clone()).or_insert_with(|| Binding {
             key,
             scheme,
             listeners: Vec::new(),
             hosts: HostMap::default(),
         });
-        join(binding, scheme, Arc::new(listener), problems);
+        let listener = Arc::new(listener);
+        binding.hosts.insert(&listener.hostname, listener.clone());
+        binding.listeners.push(listener);
     }
-    refuse_overlaps(&bindings, problems);
     bindings.into_values().map(Arc::new).collect()
-}
-
-fn join(binding: &mut Binding, scheme: Scheme, listener: Arc<Listener>, problems: &mut Problems) {
-    let Binding {
-        key,
-        listeners,
-        hosts,
-        ..
-    } = binding;
-    if let Some(first) = listeners.first()
-        && scheme != binding.scheme
-    {
-        let message = format!(
-            "is {scheme} where listener {} has {} on {key}; give one of them another port",
-            first.id, binding.scheme,
-        );
-        problems.of(&listener.id).refuse("protocol", message);
-    }
-    if let Some(before) = hosts.insert(&listener.hostname, listener.clone()) {
-        let message = match &listener.hostname {
-            HostPattern::Any => format!(
-                "is empty as that of listener {} on {key}; give one of them a host name",
-                before.id
-            ),
-            name => format!(
-                "{name} is that of listener {} on {key} too; remove one of them",
-                before.id
-            ),
-        };
-        problems.of(&listener.id).refuse("hostname", message);
-    }
-    listeners.push(listener);
-}
-
-/// Two sets of sockets on one address would share its traffic at random.
-fn refuse_overlaps(bindings: &BTreeMap<BindingKey, Binding>, problems: &mut Problems) {
-    let bindings: Vec<_> = bindings.values().collect();
-    for (index, binding) in bindings.iter().enumerate() {
-        let others = &bindings[..index];
-        let Some(other) = others.iter().find(|other| other.key.overlaps(&binding.key)) else {
-            continue;
-        };
-        let (Some(here), Some(there)) = (binding.listeners.first(), other.listeners.first()) else {
-            continue;
-        };
-        let message = format!(
-            "{} overlap with {} of listener {}; give both listeners the same addresses, or none in common",
-            binding.key, other.key, there.id
-        );
-        problems.of(&here.id).refuse("addresses", message);
-    }
 }

@@ -52,33 +52,49 @@ impl Http3 {
     }
 }
 
-/// `None` after a rejection.
+/// What is known of a listener from the wire. `None` after a rejection.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) key: Option<BindingKey>,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) hostname: Option<HostPattern>,
+    pub(super) listener: Option<Listener>,
+}
+
 pub(super) fn parse(
-    wire: v1::Listener,
+    wire: &v1::Listener,
     routes: RouteTable,
     certificates: &Certificates,
     problems: &mut Problems,
-) -> Option<(BindingKey, Scheme, Listener)> {
+) -> Parsed {
     let mut object = problems.of(&wire.id);
-    let scheme = scheme(&wire, &mut object);
-    let key = binding_key(&wire, &mut object);
+    let key = binding_key(wire, &mut object);
+    let scheme = scheme(wire, &mut object);
     let hostname = object.accept("hostname", wire.hostname.parse::<HostPattern>());
-    let certificates = chosen(&wire, scheme, certificates, &mut object);
-    let http3 = http3(&wire, scheme, &mut object);
-    let quic = transport::parse(wire.quic.unwrap_or_default(), &mut object);
-    let admission = admission::parse(&wire.admission.unwrap_or_default(), &mut object);
+    let certificates = chosen(wire, scheme, certificates, &mut object);
+    let http3 = http3(wire, scheme, key.as_ref(), &mut object);
+    let quic = transport::parse(&wire.quic.clone().unwrap_or_default(), &mut object);
+    let admission = admission::parse(&wire.admission.clone().unwrap_or_default(), &mut object);
     let limits = limits::parse(&wire.limits.unwrap_or_default(), &mut object);
-    let listener = Listener {
-        id: wire.id.as_str().into(),
-        hostname: hostname?,
-        certificates,
-        http3,
-        quic: quic?,
-        admission: admission?,
-        limits: limits?,
-        routes,
+    let listener = |hostname| {
+        Some(Listener {
+            id: wire.id.as_str().into(),
+            hostname,
+            certificates,
+            http3,
+            quic: quic?,
+            admission: admission?,
+            limits: limits?,
+            routes,
+        })
     };
-    Some((key?, scheme?, listener))
+    let listener = hostname.clone().and_then(listener);
+    Parsed {
+        key,
+        scheme,
+        hostname,
+        listener,
+    }
 }
 
 fn scheme(wire: &v1::Listener, object: &mut Object<'_>) -> Option<Scheme> {
@@ -98,7 +114,7 @@ fn binding_key(wire: &v1::Listener, object: &mut Object<'_>) -> Option<BindingKe
     let mut sound = true;
     for (index, text) in wire.addresses.iter().enumerate() {
         match text.parse::<IpAddr>() {
-            Ok(address) => addresses.push(address),
+            Ok(address) => addresses.push(address.to_canonical()),
             Err(_) => {
                 sound = false;
                 let message = format!("`{text}` is no IP address; leave it out to bind all");
@@ -109,7 +125,7 @@ fn binding_key(wire: &v1::Listener, object: &mut Object<'_>) -> Option<BindingKe
     addresses.sort_unstable();
     addresses.dedup();
     let port = u16::try_from(wire.port);
-    let port = port.map_err(|_| format!("{} is no port; use 1 to 65535", wire.port));
+    let port = port.map_err(|_| no_port(wire.port));
     let port = object.accept("port", port)?;
     sound.then_some(BindingKey { addresses, port })
 }
@@ -147,23 +163,31 @@ fn chosen(
     found
 }
 
-fn http3(wire: &v1::Listener, scheme: Option<Scheme>, object: &mut Object<'_>) -> Option<Http3> {
+fn http3(
+    wire: &v1::Listener,
+    scheme: Option<Scheme>,
+    key: Option<&BindingKey>,
+    object: &mut Object<'_>,
+) -> Option<Http3> {
     let http3 = wire.http3?;
     if scheme == Some(Scheme::Http) {
         let message = "is set with HTTP; remove it or change the protocol to HTTPS";
         object.refuse("http3", message);
     }
-    let port = if http3.advertised_port == 0 {
-        wire.port
-    } else {
-        http3.advertised_port
+    let port = match http3.advertised_port {
+        0 => key?.port,
+        port => {
+            let port = u16::try_from(port).map_err(|_| no_port(port));
+            object.accept("http3.advertised_port", port)?
+        }
     };
-    let port = u16::try_from(port);
-    let port = port.map_err(|_| format!("{} is no port; use 1 to 65535", http3.advertised_port));
-    let port = object.accept("http3.advertised_port", port)?;
     let max_age = match http3.alt_svc_max_age_seconds {
         0 => 86_400,
         seconds => seconds,
     };
     Some(Http3::new(port, max_age))
+}
+
+fn no_port(port: u32) -> String {
+    format!("{port} is no port; use 1 to 65535")
 }

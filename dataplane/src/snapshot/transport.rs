@@ -100,7 +100,7 @@ impl FromStr for CongestionControl {
     }
 }
 
-pub(super) fn parse(wire: v1::QuicTransport, object: &mut Object<'_>) -> Option<QuicTransport> {
+pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option<QuicTransport> {
     let default = QuicTransport::default();
     let idle = milliseconds(
         object,
