@@ -19,7 +19,7 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use self::request::Upload;
-pub use self::{request::RequestBody, response::ResponseBody};
+pub(crate) use self::{request::RequestBody, response::ResponseBody};
 use super::{body::Body, failure::Failure};
 use crate::{
     metrics::{RequestEnd, ShardMetrics},

@@ -22,7 +22,7 @@ use crate::{
 
 /// What hyper pulls and sends to the upstream. The content itself stays in the
 /// [`Exchange`], so that the response's end can stop it wherever it is.
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     /// `None`: no content.
     exchange: Option<Rc<Exchange>>,
 }

@@ -1,0 +1,4 @@
+mod downstream;
+mod harness;
+mod http2;
+mod upstream;
