@@ -6,6 +6,7 @@
 //! and what the shards [report](Reports) goes up when it changes. Nothing here touches
 //! traffic: when every control plane is away, the last configuration serves on.
 
+mod addresses;
 mod apply;
 mod backoff;
 mod cache;

@@ -4,12 +4,7 @@
 //! acknowledged when all of them serve it. If it cannot be parsed, or a shard cannot
 //! serve it, the last good one stays, or comes back.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::pending,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
 use tidegate_proto::v1::{self, Rejection};
 use tokio::{
@@ -17,18 +12,18 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{Cache, Serving};
+use super::{Cache, Serving, addresses::Addresses};
 use crate::{
     metrics::ControlMetrics,
     shard::Applied,
-    snapshot::{Configuration, Endpoints, Snapshot},
+    snapshot::{Configuration, Snapshot},
 };
 
 /// Time that shards have to serve a configuration.
 const APPLY_DEADLINE: Duration = Duration::from_secs(10);
 /// A snapshot waits this long for the addresses of backends that are new, so that no
 /// request meets a backend without any.
-const ENDPOINTS_DEADLINE: Duration = Duration::from_millis(500);
+const ENDPOINTS_DEADLINE: Duration = Duration::from_millis(250);
 /// Time that a control plane has to answer before the cached configuration is served.
 const CACHE_DELAY: Duration = Duration::from_secs(2);
 /// Changes of addresses are written to the cache together, this long after the first.
@@ -55,7 +50,7 @@ pub(crate) struct Applier {
     applied: mpsc::Receiver<Applied>,
     serving: watch::Sender<Option<Arc<Configuration>>>,
     source: Option<v1::Snapshot>,
-    endpoints: BTreeMap<String, v1::Endpoints>,
+    addresses: Addresses,
     cache: Option<Cache>,
     /// When the cached configuration is due, if nothing else is served until then.
     cache_due: Option<Instant>,
@@ -82,7 +77,7 @@ impl Applier {
             applied,
             serving: watch::Sender::new(None),
             source: None,
-            endpoints: BTreeMap::new(),
+            addresses: Addresses::default(),
             cache_due: cache.is_some().then(|| Instant::now() + CACHE_DELAY),
             cache,
             store_due: None,
@@ -161,17 +156,10 @@ impl Applier {
         {
             return Ok(Outcome::Unchanged);
         }
-        if source.version.is_empty() {
-            return Err(vec![rejection(
-                "snapshot",
-                "version",
-                "is empty: give the hash of the content",
-            )]);
-        }
         let snapshot = Snapshot::try_from(source.clone())?;
         self.await_endpoints(&source).await;
 
-        let configuration = self.configuration(Arc::new(snapshot), &source);
+        let configuration = self.configuration(Arc::new(snapshot));
         let rejections = self.publish(configuration.clone()).await;
         if !rejections.is_empty() {
             self.restore().await;
@@ -180,14 +168,7 @@ impl Applier {
 
         // Addresses of backends that went with this snapshot stay until the next one: a
         // replica that is behind may still speak of them.
-        let known: BTreeSet<_> = self
-            .source
-            .iter()
-            .chain([&source])
-            .flat_map(|of| &of.backends)
-            .map(|backend| &backend.id)
-            .collect();
-        self.endpoints.retain(|backend, _| known.contains(backend));
+        self.addresses.retain(self.source.iter().chain([&source]));
         self.source = Some(source);
         self.cache_due = None;
         self.serving.send_replace(Some(configuration));
@@ -196,13 +177,12 @@ impl Applier {
 
     /// Gives the shards the last good configuration, or none if there never was one.
     async fn restore(&mut self) {
-        let serving = self.serving.borrow().clone();
-        let (Some(serving), Some(source)) = (serving, &self.source) else {
+        let Some(serving) = self.serving.borrow().clone() else {
             self.to_shards.send_replace(None);
             return;
         };
         // Addresses may have changed since.
-        let last_good = self.configuration(serving.snapshot.clone(), source);
+        let last_good = self.configuration(serving.snapshot.clone());
         for Rejection {
             object,
             field,
@@ -219,31 +199,22 @@ impl Applier {
         self.serving.send_replace(Some(last_good));
     }
 
-    fn configuration(&self, snapshot: Arc<Snapshot>, source: &v1::Snapshot) -> Arc<Configuration> {
-        let known = source
-            .backends
-            .iter()
-            .filter_map(|backend| self.endpoints.get(&backend.id));
-        let endpoints = known.fold(Endpoints::default(), |all, one| all.with(one.clone()));
+    fn configuration(&self, snapshot: Arc<Snapshot>) -> Arc<Configuration> {
+        let endpoints = self.addresses.of(&snapshot);
         Arc::new(Configuration {
             snapshot,
-            endpoints: Arc::new(endpoints),
+            endpoints,
         })
     }
 
     /// Waits a little for the addresses of backends that have none yet.
     async fn await_endpoints(&mut self, source: &v1::Snapshot) {
         let deadline = Instant::now() + ENDPOINTS_DEADLINE;
-        while source
-            .backends
-            .iter()
-            .any(|backend| !self.endpoints.contains_key(&backend.id))
-        {
+        while !self.addresses.cover(source) {
             match timeout_at(deadline, self.changes.recv()).await {
                 Ok(Some(Change::Endpoints(endpoints))) => {
                     self.metrics.endpoints();
-                    self.endpoints
-                        .insert(endpoints.backend_id.clone(), endpoints);
+                    self.addresses.learn(endpoints);
                 }
                 Ok(Some(snapshot)) => {
                     self.next = Some(snapshot);
@@ -294,18 +265,11 @@ impl Applier {
     }
 
     fn replace_endpoints(&mut self, first: v1::Endpoints) {
-        let serving = self.serving.borrow().clone();
-        let mut endpoints = serving.as_ref().map(|serving| serving.endpoints.clone());
         let (mut next, mut changed) = (Some(first), false);
         for _ in 0..ENDPOINTS_AT_ONCE {
             let Some(one) = next.take() else { break };
             self.metrics.endpoints();
-            // Replicas repeat each other.
-            if self.endpoints.get(&one.backend_id) != Some(&one) {
-                endpoints = endpoints.map(|all| Arc::new(all.with(one.clone())));
-                self.endpoints.insert(one.backend_id.clone(), one);
-                changed = true;
-            }
+            changed |= self.addresses.learn(one);
             match self.changes.try_recv() {
                 Ok(Change::Endpoints(another)) => next = Some(another),
                 Ok(snapshot) => self.next = Some(snapshot),
@@ -315,11 +279,9 @@ impl Applier {
         if let Some(left) = next {
             self.next = Some(Change::Endpoints(left));
         }
-        if let (true, Some(serving), Some(endpoints)) = (changed, serving, endpoints) {
-            let configuration = Arc::new(Configuration {
-                snapshot: serving.snapshot.clone(),
-                endpoints,
-            });
+        let serving = self.serving.borrow().clone();
+        if let (true, Some(serving)) = (changed, serving) {
+            let configuration = self.configuration(serving.snapshot.clone());
             self.to_shards.send_replace(Some(configuration.clone()));
             self.serving.send_replace(Some(configuration));
             self.store_due
@@ -335,7 +297,10 @@ impl Applier {
         match tokio::task::spawn_blocking(move || cache.load()).await {
             Ok(Ok(Some((snapshot, endpoints)))) => {
                 for one in endpoints {
-                    self.endpoints.entry(one.backend_id.clone()).or_insert(one);
+                    // What a control plane said meanwhile is newer.
+                    if !self.addresses.knows(&one.backend_id) {
+                        self.addresses.learn(one);
+                    }
                 }
                 let version = snapshot.version.clone();
                 match self.serve(snapshot).await {
@@ -358,7 +323,7 @@ impl Applier {
         let (Some(cache), Some(snapshot)) = (self.cache.clone(), self.source.clone()) else {
             return;
         };
-        let endpoints = self.endpoints.values().cloned().collect();
+        let endpoints = self.addresses.to_wire();
         match tokio::task::spawn_blocking(move || cache.store(snapshot, endpoints)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the snapshot cannot be cached"),

@@ -22,7 +22,7 @@ use crate::{
     audit::{self, Ledger, Reporter},
     control::{Applier, Cache, Change, Commander, Link, Reports},
     metrics::Metrics,
-    shard::{self, ShardCommand, ShardHandle},
+    shard::{self, ShardCommand, ShardHandle, Surroundings},
     telemetry::{Telemetry, otlp},
 };
 
@@ -134,15 +134,17 @@ impl House {
 
         let (to_shards, configuration) = watch::channel(None);
         let (applied_to, applied) = tokio::sync::mpsc::channel(QUEUE.max(2 * count));
-        let shards = shard::spawn_all(
-            count,
-            config.id.as_str().into(),
-            &configuration,
-            &applied_to,
-            &records,
-            |index| metrics.shard(index),
-            &telemetry,
-        )?;
+        let surroundings = Surroundings {
+            dataplane: config.id.as_str().into(),
+            configuration,
+            applied: applied_to,
+            records,
+            telemetry,
+        };
+        let shards = shard::spawn_all(&surroundings, metrics.shards())
+            .context("the shards' threads cannot start")?;
+        // Only shards hold them now: their end can be seen.
+        drop(surroundings);
         let commands: Vec<_> = shards.iter().map(|shard| shard.commands.clone()).collect();
 
         let (changes, changed) = tokio::sync::mpsc::channel(QUEUE);

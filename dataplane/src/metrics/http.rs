@@ -16,7 +16,7 @@ pub(super) const VERSIONS: [&str; 4] = ["1.0", "1.1", "2", "3"];
 /// Why a TCP connection was refused; see [`HttpMetrics::tcp_refused`].
 pub(super) const REFUSALS: [&str; 4] = ["admission", "draining", "limit", "other"];
 /// What went wrong with an upstream; see [`HttpMetrics::upstream_error`].
-pub(super) const UPSTREAM_ERRORS: [&str; 8] = [
+pub(super) const UPSTREAM_ERRORS: [&str; 9] = [
     "connect",
     "connect_timeout",
     "tls",
@@ -24,6 +24,7 @@ pub(super) const UPSTREAM_ERRORS: [&str; 8] = [
     "protocol",
     "timeout",
     "stale",
+    "interim_overflow",
     "other",
 ];
 /// Values of `tidegate.closed_by`, by the enumeration's numbers.
@@ -48,7 +49,7 @@ pub struct HttpMetrics {
     pub(super) connects: Counter,
     pub(super) connect_failures: Counter,
     pub(super) reuses: Counter,
-    pub(super) upstream_errors: Counters<8>,
+    pub(super) upstream_errors: Counters<9>,
     pub(super) tcp_accepted: Counter,
     pub(super) tcp_closed: Counters<9>,
     pub(super) tcp_refused: Counters<4>,
@@ -121,7 +122,8 @@ impl HttpMetrics {
     }
 
     /// An attempt at an upstream failed: `connect`, `connect_timeout`, `tls`, `reset`,
-    /// `protocol`, `timeout` or `stale`; anything else counts as `other`.
+    /// `protocol`, `timeout`, `stale` or `interim_overflow` (a 1xx response that the client
+    /// did not take in time); anything else counts as `other`.
     pub fn upstream_error(&self, kind: &'static str) {
         self.upstream_errors.named(&UPSTREAM_ERRORS, kind).one();
     }

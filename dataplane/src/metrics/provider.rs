@@ -60,9 +60,9 @@ impl Metrics {
         })
     }
 
-    /// The counters of a shard, by its index.
-    pub fn shard(&self, index: usize) -> Arc<ShardMetrics> {
-        self.shards[index].clone()
+    /// The counters of every shard, by its index.
+    pub fn shards(&self) -> &[Arc<ShardMetrics>] {
+        &self.shards
     }
 
     /// The counters of the control thread.
