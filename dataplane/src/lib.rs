@@ -25,6 +25,7 @@ pub mod route;
 pub mod shard;
 pub mod snapshot;
 mod sys;
+mod task;
 pub mod telemetry;
 pub mod tls;
 

@@ -26,7 +26,7 @@ pub mod metrics;
 mod shared;
 pub mod stats;
 pub mod token;
-pub(crate) mod udp;
+pub mod udp;
 mod worker;
 
 use bytes::Bytes;

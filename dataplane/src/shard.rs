@@ -39,8 +39,10 @@ use crate::{
     metrics::ShardMetrics,
     proxy::upstream::Pools,
     quic::{
-        ConnectionMap, Incoming, cid::server_id, demux::Place, endpoint::EndpointKeys,
-        incoming::BufferPool,
+        Incoming,
+        cid::server_id,
+        demux::Place,
+        endpoint::{EndpointKeys, Tables},
     },
     snapshot::{BindingKey, Configuration},
     sys,
@@ -69,8 +71,7 @@ pub struct Shard {
     keys: RefCell<Rc<EndpointKeys>>,
     drains: RefCell<Drains>,
     sideways: Vec<mpsc::Sender<Datagram>>,
-    pool: Rc<BufferPool>,
-    map: Rc<RefCell<ConnectionMap>>,
+    tables: Tables,
 }
 
 /// What drains, and how long a connection that meets it may take.
@@ -115,20 +116,38 @@ impl Shard {
 
     /// The id of a connection in the admin API.
     pub fn connection_id(&self, handle: Handle) -> String {
-        format!("{}.{}.{}.{}", self.dataplane, self.index, handle.slot, handle.generation)
+        format!(
+            "{}.{}.{}.{}",
+            self.dataplane, self.index, handle.slot, handle.generation
+        )
     }
 
     fn place(&self) -> Place {
-        Place { server: server_id(&self.dataplane), shard: self.index }
+        Place {
+            server: server_id(&self.dataplane),
+            shard: self.index,
+        }
     }
 
     /// A datagram for one of this shard's connections that another shard received.
     fn deliver(&self, datagram: Datagram) {
-        let Datagram { peer_addr, local_addr, rx_time, bytes, gro } = datagram;
-        let buf = self.pool.copy(&bytes);
+        let Datagram {
+            peer_addr,
+            local_addr,
+            rx_time,
+            bytes,
+            gro,
+        } = datagram;
+        let buf = self.tables.pool.copy(&bytes);
         let bound = self.bound.borrow();
         if let Some(listener) = bound.values().find_map(|bound| bound.quic_at(local_addr)) {
-            listener.dispatch(Incoming { peer_addr, local_addr, rx_time, buf, gro });
+            listener.dispatch(Incoming {
+                peer_addr,
+                local_addr,
+                rx_time,
+                buf,
+                gro,
+            });
         }
     }
 }
@@ -160,15 +179,28 @@ pub fn spawn_all(
     let (senders, receivers): (Vec<_>, Vec<_>) = rings.unzip();
     let spawn = |(index, (metrics, ring)): (usize, (&Arc<ShardMetrics>, _))| {
         let (commands, inbox) = mpsc::channel(edges::COMMAND_QUEUE);
-        let edges = Edges { commands: inbox, sideways_in: ring, sideways: senders.clone() };
+        let edges = Edges {
+            commands: inbox,
+            sideways_in: ring,
+            sideways: senders.clone(),
+        };
         let (surroundings, metrics) = (surroundings.clone(), metrics.clone());
         let index = u8::try_from(index).map_err(std::io::Error::other)?;
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
             .spawn(move || run(index, surroundings, metrics, edges))?;
-        Ok(ShardHandle { index, commands, thread: Some(thread) })
+        Ok(ShardHandle {
+            index,
+            commands,
+            thread: Some(thread),
+        })
     };
-    metrics.iter().zip(receivers).enumerate().map(spawn).collect()
+    metrics
+        .iter()
+        .zip(receivers)
+        .enumerate()
+        .map(spawn)
+        .collect()
 }
 
 fn run(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>, edges: Edges) {
@@ -183,8 +215,18 @@ fn run(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>, edges:
 }
 
 async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>, edges: Edges) {
-    let Surroundings { dataplane, mut configuration, applied, records, telemetry } = surroundings;
-    let Edges { mut commands, mut sideways_in, sideways } = edges;
+    let Surroundings {
+        dataplane,
+        mut configuration,
+        applied,
+        records,
+        telemetry,
+    } = surroundings;
+    let Edges {
+        mut commands,
+        mut sideways_in,
+        sideways,
+    } = edges;
     // The first configuration decides which keys there are; before it there is nothing
     // to do but to be told so, or to stop.
     let first = loop {
@@ -216,8 +258,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         keys: RefCell::new(Rc::new(apply::endpoint_keys(&first.snapshot.keys))),
         drains: RefCell::default(),
         sideways,
-        pool: Rc::default(),
-        map: Rc::default(),
+        tables: Tables::default(),
     });
     report(&applied, shard.apply(&first)).await;
     loop {
@@ -257,5 +298,8 @@ fn socket_addresses(key: &BindingKey) -> Vec<SocketAddr> {
             SocketAddr::from(([0_u16; 8], key.port)),
         ];
     }
-    key.addresses.iter().map(|address| SocketAddr::new(*address, key.port)).collect()
+    key.addresses
+        .iter()
+        .map(|address| SocketAddr::new(*address, key.port))
+        .collect()
 }

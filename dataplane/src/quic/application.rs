@@ -1,9 +1,7 @@
 //! What is served over a QUIC connection.
 
 use super::{
-    HandshakeInfo, QuicheConnection,
-    command::ConnectionShutdownBehaviour,
-    metrics::Metrics,
+    HandshakeInfo, QuicheConnection, command::ConnectionShutdownBehaviour, metrics::Metrics,
 };
 
 /// An application protocol on one connection.

@@ -52,7 +52,9 @@ impl CidCodec {
     /// A codec that makes IDs with the first key and reads those of all.
     pub fn new(keys: &[CidKey]) -> Self {
         let cipher = |key: &CidKey| (key.id as u8 & ROTATION_MASK, Aes128::new(&key.aes.into()));
-        Self { keys: keys.iter().map(cipher).collect() }
+        Self {
+            keys: keys.iter().map(cipher).collect(),
+        }
     }
 }
 
@@ -79,25 +81,33 @@ impl ConnectionIdGenerator for CidCodec {
         if cid[0] & LENGTH_MASK != CID_LEN as u8 - 1 {
             return None;
         }
-        let (_, cipher) = self.keys.iter().find(|(rotation, _)| *rotation == cid[0] >> 5)?;
+        let (_, cipher) = self
+            .keys
+            .iter()
+            .find(|(rotation, _)| *rotation == cid[0] >> 5)?;
         let mut block = Array::from(<[u8; 16]>::try_from(&cid[1..]).ok()?);
         cipher.decrypt_block(&mut block);
         let number = |range: std::ops::Range<usize>| {
-            block[range].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+            block[range]
+                .iter()
+                .fold(0, |number, byte| number << 8 | u32::from(*byte))
         };
         Some(Location {
             server: number(0..4),
             shard: block[4],
-            handle: Handle { slot: number(5..8), generation: number(8..11) },
+            handle: Handle {
+                slot: number(5..8),
+                generation: number(8..11),
+            },
         })
     }
 }
 
 /// The number that stands for a dataplane in connection IDs: FNV-1a of its id.
 pub fn server_id(dataplane: &str) -> u32 {
-    dataplane
-        .bytes()
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    dataplane.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 const ROTATION_MASK: u8 = 0b111;
@@ -108,11 +118,21 @@ mod tests {
     use super::*;
 
     fn key(id: u32) -> CidKey {
-        CidKey { id, aes: [id as u8; 16] }
+        CidKey {
+            id,
+            aes: [id as u8; 16],
+        }
     }
 
     fn location(shard: u8, slot: u32) -> Location {
-        Location { server: server_id("edge"), shard, handle: Handle { slot, generation: 0x00ab_cdef } }
+        Location {
+            server: server_id("edge"),
+            shard,
+            handle: Handle {
+                slot,
+                generation: 0x00ab_cdef,
+            },
+        }
     }
 
     #[test]
@@ -141,7 +161,11 @@ mod tests {
         let first = codec.new_connection_id(location(1, 2), 3);
         let second = codec.new_connection_id(location(1, 2), 4);
         assert_eq!(first[0], second[0]);
-        let same = first[1..].iter().zip(&second[1..]).filter(|(a, b)| a == b).count();
+        let same = first[1..]
+            .iter()
+            .zip(&second[1..])
+            .filter(|(a, b)| a == b)
+            .count();
         assert!(same < 4, "{same} equal bytes of 16");
     }
 
@@ -164,7 +188,10 @@ mod tests {
             for bit in 0..8 {
                 let mut forged = cid;
                 forged[byte] ^= 1 << bit;
-                assert_ne!(codec.locate(&forged).map(|found| found.server), Some(server_id("edge")));
+                assert_ne!(
+                    codec.locate(&forged).map(|found| found.server),
+                    Some(server_id("edge"))
+                );
             }
         }
     }

@@ -56,7 +56,11 @@ pub struct ConnectionShutdownBehaviour {
 impl ConnectionShutdownBehaviour {
     /// A close of the application's own.
     pub fn application(error_code: u64, reason: impl Into<Vec<u8>>) -> Self {
-        Self { send_application_close: true, error_code, reason: reason.into() }
+        Self {
+            send_application_close: true,
+            error_code,
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn apply(&self, qconn: &mut QuicheConnection) {

@@ -20,7 +20,10 @@ use super::{
     stats,
     worker::{self, Closing, Core, FailedHandshake, Running},
 };
-use crate::connections::{Handle, LiveConnection};
+use crate::{
+    connections::{Handle, LiveConnection},
+    task::Task,
+};
 
 /// A connection that has not begun its handshake: its first packet waits in the queue.
 ///
@@ -57,14 +60,19 @@ impl InitialConnection {
 
     /// A handle, for statistics and commands.
     pub fn connection(&self) -> QuicConnection {
-        QuicConnection { shared: self.core.shared.clone() }
+        QuicConnection {
+            shared: self.core.shared.clone(),
+        }
     }
 
     /// A future that drives the handshake on the caller's own task.
     pub fn handshake_fut<A: ApplicationOverQuic>(
         self,
         application: A,
-    ) -> (QuicConnection, impl Future<Output = Result<Running<A>, FailedHandshake>>) {
+    ) -> (
+        QuicConnection,
+        impl Future<Output = Result<Running<A>, FailedHandshake>>,
+    ) {
         (self.connection(), worker::handshake(self.core, application))
     }
 
@@ -79,8 +87,7 @@ impl InitialConnection {
         application: A,
     ) -> Result<(QuicConnection, Running<A>), HandshakeError> {
         let (connection, handshake) = self.handshake_fut(application);
-        let mut task = AbortOnDrop(spawn_local(handshake));
-        match poll_fn(|cx| std::pin::Pin::new(&mut task.0).poll(cx)).await {
+        match Task::spawn(handshake).await {
             Ok(Ok(running)) => Ok((connection, running)),
             Ok(Err(FailedHandshake { error, closing })) => {
                 spawn_local(closing.linger());
@@ -106,14 +113,6 @@ impl InitialConnection {
             closing.linger().await;
         });
         connection
-    }
-}
-
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -184,6 +183,10 @@ impl QuicConnection {
 
     /// Whether a close that was asked for is on its way.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.is_shut(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        if self.shared.is_shut(cx.waker()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }

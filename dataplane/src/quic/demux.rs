@@ -70,7 +70,9 @@ pub fn classify<'a>(
 }
 
 fn locate<'a>(cid: &[u8], place: Place, ids: &impl ConnectionIdGenerator) -> Option<Verdict<'a>> {
-    let location = ids.locate(cid).filter(|location| location.server == place.server)?;
+    let location = ids
+        .locate(cid)
+        .filter(|location| location.server == place.server)?;
     Some(if location.shard == place.shard {
         Verdict::Connection(location.handle)
     } else {
@@ -147,7 +149,9 @@ fn take_prefixed<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let len = 1 << (rest.first()? >> 6);
     let bytes = take(rest, len)?;
-    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = bytes
+        .iter()
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     Some(number & (u64::MAX >> (66 - 8 * len)))
 }
 

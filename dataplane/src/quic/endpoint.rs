@@ -48,17 +48,41 @@ pub struct EndpointKeys {
     pub reset: Vec<SecretKey>,
 }
 
+/// What all endpoints of a shard have in common.
+#[derive(Clone, Default)]
+pub struct Tables {
+    pub(crate) pool: Rc<BufferPool>,
+    pub(crate) map: Rc<RefCell<ConnectionMap>>,
+}
+
 /// Sockets, keys and surroundings of a binding's connections.
 pub struct Endpoint {
     pub(crate) host: Rc<dyn Host>,
     pub(crate) sockets: Vec<Rc<UdpSocket>>,
-    pub(crate) pool: Rc<BufferPool>,
-    pub(crate) map: Rc<RefCell<ConnectionMap>>,
+    pub(crate) tables: Tables,
     pub(crate) place: Place,
     pub(crate) keys: RefCell<Rc<EndpointKeys>>,
 }
 
 impl Endpoint {
+    /// An endpoint on bound sockets.
+    pub fn new(
+        host: Rc<dyn Host>,
+        sockets: Vec<UdpSocket>,
+        tables: Tables,
+        place: Place,
+        keys: Rc<EndpointKeys>,
+    ) -> Self {
+        let sockets = sockets.into_iter().map(Rc::new).collect();
+        Self {
+            host,
+            sockets,
+            tables,
+            place,
+            keys: RefCell::new(keys),
+        }
+    }
+
     /// The socket that packets from `from` leave through.
     pub(crate) fn socket(&self, from: SocketAddr) -> Option<&Rc<UdpSocket>> {
         self.sockets.iter().find(|socket| socket.serves(from))
@@ -67,7 +91,11 @@ impl Endpoint {
     /// A fresh connection ID for a connection of this shard, and its reset token.
     pub(crate) fn new_connection_id(&self, handle: Handle, nonce: u64) -> (Cid, u128) {
         let keys = self.keys.borrow();
-        let location = Location { server: self.place.server, shard: self.place.shard, handle };
+        let location = Location {
+            server: self.place.server,
+            shard: self.place.shard,
+            handle,
+        };
         let cid = keys.cids.new_connection_id(location, nonce);
         let reset = u128::from_be_bytes(token::reset_token(&keys.reset[0], &cid));
         (cid, reset)

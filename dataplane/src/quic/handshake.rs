@@ -1,6 +1,9 @@
 //! Facts about a handshake, and how one fails.
 
-use std::{io, time::{Duration, Instant}};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use tidegate_proto::v1;
 
@@ -21,7 +24,13 @@ impl HandshakeInfo {
         queued: Duration,
         retry: bool,
     ) -> Self {
-        Self { start_time, timeout, queued, elapsed: None, retry }
+        Self {
+            start_time,
+            timeout,
+            queued,
+            elapsed: None,
+            retry,
+        }
     }
 
     /// When the connection was created.
@@ -108,7 +117,10 @@ mod tests {
 
     #[test]
     fn errors_have_the_kind_that_io_callers_expect() {
-        assert_eq!(io::Error::from(HandshakeError::Timeout).kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            io::Error::from(HandshakeError::Timeout).kind(),
+            io::ErrorKind::TimedOut
+        );
         let closed = io::Error::from(HandshakeError::ConnectionClosed);
         assert_eq!(closed.kind(), io::ErrorKind::NotConnected);
     }

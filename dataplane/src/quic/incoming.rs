@@ -91,7 +91,11 @@ impl BufferPool {
             self.large()
         };
         bytes[..payload.len()].copy_from_slice(payload);
-        PooledBuf { bytes, len: payload.len(), pool: self.clone() }
+        PooledBuf {
+            bytes,
+            len: payload.len(),
+            pool: self.clone(),
+        }
     }
 
     /// Takes the first `len` bytes of `buffer`, which was just received into, and puts a
@@ -102,7 +106,11 @@ impl BufferPool {
             return self.copy(&buffer[..len]);
         }
         let bytes = mem::replace(buffer, self.large());
-        PooledBuf { bytes, len, pool: self.clone() }
+        PooledBuf {
+            bytes,
+            len,
+            pool: self.clone(),
+        }
     }
 
     fn large(&self) -> Box<[u8]> {
@@ -173,7 +181,13 @@ mod tests {
     fn incoming(pool: &Rc<BufferPool>, len: usize, gro: Option<u16>) -> Incoming {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let buf = pool.take(&mut vec![7; LARGE_LEN].into_boxed_slice(), len);
-        Incoming { peer_addr: address, local_addr: address, rx_time: None, buf, gro }
+        Incoming {
+            peer_addr: address,
+            local_addr: address,
+            rx_time: None,
+            buf,
+            gro,
+        }
     }
 
     #[test]
@@ -181,7 +195,13 @@ mod tests {
         let pool = Rc::default();
         let mut batch = incoming(&pool, 3_000, Some(1_200));
         assert_eq!(batch.count(), 3);
-        assert_eq!(batch.segments().map(|datagram| datagram.len()).collect::<Vec<_>>(), [1200, 1200, 600]);
+        assert_eq!(
+            batch
+                .segments()
+                .map(|datagram| datagram.len())
+                .collect::<Vec<_>>(),
+            [1200, 1200, 600]
+        );
         assert_eq!(incoming(&pool, 100, None).segments().count(), 1);
     }
 
@@ -205,6 +225,9 @@ mod tests {
         let pool: Rc<BufferPool> = Rc::default();
         drop(incoming(&pool, 100, None));
         drop(incoming(&pool, 50_000, None));
-        assert_eq!((pool.small.borrow().len(), pool.large.borrow().len()), (1, 1));
+        assert_eq!(
+            (pool.small.borrow().len(), pool.large.borrow().len()),
+            (1, 1)
+        );
     }
 }

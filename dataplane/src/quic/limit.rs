@@ -14,7 +14,12 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        Self { per_second: per_second.into(), burst: burst.into(), tokens: burst.into(), last: now }
+        Self {
+            per_second: per_second.into(),
+            burst: burst.into(),
+            tokens: burst.into(),
+            last: now,
+        }
     }
 
     /// Takes a token, if there is one.

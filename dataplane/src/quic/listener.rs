@@ -7,18 +7,24 @@
 mod accept;
 mod reply;
 
-use std::{cell::RefCell, io, rc::Rc, time::{Duration, Instant, SystemTime}};
+use std::{
+    cell::RefCell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use self::reply::Replies;
 use super::{
     InitialConnection,
     demux::{self, Verdict},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Tables},
     incoming::Incoming,
     metrics::DatagramDrop,
     udp::UdpSocket,
 };
-use crate::snapshot::RetryMode;
+use crate::{snapshot::RetryMode, task::Task};
 
 /// What new connections get. Replaced whole when the configuration changes; connections
 /// that live keep what they began with.
@@ -37,6 +43,11 @@ pub struct Listener {
     settings: RefCell<Settings>,
     replies: RefCell<Replies>,
     accept: Box<dyn Fn(InitialConnection)>,
+}
+
+/// The tasks that serve a listener's sockets. Dropping it ends them.
+pub struct Service {
+    _tasks: Vec<Task<()>>,
 }
 
 impl Listener {
@@ -64,14 +75,38 @@ impl Listener {
         *self.endpoint.keys.borrow_mut() = keys;
     }
 
-    /// Receives from one of the endpoint's sockets for ever.
-    ///
-    /// # Errors
-    /// When the socket is broken.
-    pub(crate) async fn run(&self, socket: &UdpSocket) -> io::Result<()> {
-        let Endpoint { host, pool, .. } = &*self.endpoint;
+    /// Whether packets from this address of ours leave through one of its sockets.
+    pub fn serves(&self, local: SocketAddr) -> bool {
+        self.endpoint.socket(local).is_some()
+    }
+
+    /// Serves the sockets for as long as what it returns is held.
+    pub fn spawn(self: &Rc<Self>) -> Service {
+        let mut tasks = Vec::new();
+        for socket in &self.endpoint.sockets {
+            let (listener, received) = (self.clone(), socket.clone());
+            tasks.push(Task::spawn(async move {
+                if let Err(error) = listener.receive(&received).await {
+                    tracing::error!(%error, "a UDP socket is broken");
+                }
+            }));
+            let (listener, flushed) = (self.clone(), socket.clone());
+            tasks.push(Task::spawn(async move {
+                flushed.flush(listener.endpoint.host.metrics()).await;
+            }));
+        }
+        Service { _tasks: tasks }
+    }
+
+    /// Receives from a socket for ever.
+    async fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
+        let Endpoint { host, tables, .. } = &*self.endpoint;
         loop {
-            socket.receive(pool, host.metrics(), |incoming| self.dispatch(incoming)).await?;
+            socket
+                .receive(&tables.pool, host.metrics(), |incoming| {
+                    self.dispatch(incoming)
+                })
+                .await?;
             // The connections' turn, before more is taken from the socket.
             tokio::task::yield_now().await;
         }
@@ -86,10 +121,21 @@ impl Listener {
             segments.any(|segment| Some(head(segment)) != first.as_deref())
         };
         if mixed {
-            let Incoming { peer_addr, local_addr, rx_time, .. } = incoming;
+            let Incoming {
+                peer_addr,
+                local_addr,
+                rx_time,
+                ..
+            } = incoming;
             for segment in incoming.segments() {
-                let buf = self.endpoint.pool.copy(segment);
-                self.perform(Incoming { peer_addr, local_addr, rx_time, buf, gro: None });
+                let buf = self.endpoint.tables.pool.copy(segment);
+                self.perform(Incoming {
+                    peer_addr,
+                    local_addr,
+                    rx_time,
+                    buf,
+                    gro: None,
+                });
             }
         } else {
             self.perform(incoming);
@@ -97,8 +143,17 @@ impl Listener {
     }
 
     fn perform(&self, incoming: Incoming) {
-        let Endpoint { host, map, place, keys, .. } = &*self.endpoint;
-        let size = incoming.gro.map_or(incoming.buf.len(), usize::from).min(incoming.buf.len());
+        let Endpoint {
+            host,
+            tables: Tables { map, .. },
+            place,
+            keys,
+            ..
+        } = &*self.endpoint;
+        let size = incoming
+            .gro
+            .map_or(incoming.buf.len(), usize::from)
+            .min(incoming.buf.len());
         let keys = keys.borrow().clone();
         match demux::classify(&incoming.buf[..size], *place, &keys.cids) {
             Verdict::Connection(handle) => {

@@ -25,7 +25,9 @@ impl ConnectionMap {
 
     pub(crate) fn remove(&mut self, handle: Handle) {
         if let Some(entry) = self.by_slot.get_mut(handle.slot as usize)
-            && entry.as_ref().is_some_and(|(generation, _)| *generation == handle.generation)
+            && entry
+                .as_ref()
+                .is_some_and(|(generation, _)| *generation == handle.generation)
         {
             *entry = None;
         }

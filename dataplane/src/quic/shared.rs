@@ -94,7 +94,10 @@ impl Shared {
             activity: Cell::default(),
             drain: Cell::default(),
             closed_by: Cell::default(),
-            audit: RefCell::new(v1::AuditStats { quic_connection_id: hex, ..Default::default() }),
+            audit: RefCell::new(v1::AuditStats {
+                quic_connection_id: hex,
+                ..Default::default()
+            }),
             mailbox: RefCell::default(),
         }
     }
@@ -106,7 +109,10 @@ impl Shared {
             let dropped = incoming.count() as u64;
             self.audit.borrow_mut().incoming_dropped += dropped;
             for _ in 0..dropped {
-                self.endpoint.host.metrics().datagram_dropped(DatagramDrop::IncomingFull);
+                self.endpoint
+                    .host
+                    .metrics()
+                    .datagram_dropped(DatagramDrop::IncomingFull);
             }
         }
         self.ring();
@@ -167,16 +173,29 @@ impl Shared {
     /// The work is over and the close frame, if any, is on its way.
     pub(crate) fn enter_closing(&self) {
         self.stage.set(Stage::Closing);
-        self.mailbox.borrow_mut().closers.drain(..).for_each(Waker::wake);
+        self.mailbox
+            .borrow_mut()
+            .closers
+            .drain(..)
+            .for_each(Waker::wake);
     }
 
     /// Everything that is known now.
     pub(crate) fn facts(&self) -> v1::Connection {
         let activity = self.activity.get();
         // The worker never holds the connection between turns.
-        let stats = self.qconn.try_borrow().ok().map(|qconn| stats::socket_stats(&qconn));
+        let stats = self
+            .qconn
+            .try_borrow()
+            .ok()
+            .map(|qconn| stats::socket_stats(&qconn));
         v1::Connection {
-            listener_id: self.listener.borrow().as_deref().unwrap_or_default().to_owned(),
+            listener_id: self
+                .listener
+                .borrow()
+                .as_deref()
+                .unwrap_or_default()
+                .to_owned(),
             transport: "quic".to_owned(),
             peer_address: self.peer.get().to_string(),
             local_address: self.local.to_string(),
@@ -220,14 +239,18 @@ impl LiveConnection for Shared {
     }
 
     fn drain(&self, deadline: Instant) {
-        let sooner = self.drain.get().map_or(deadline, |before| before.min(deadline));
+        let sooner = self
+            .drain
+            .get()
+            .map_or(deadline, |before| before.min(deadline));
         self.drain.set(Some(sooner));
         self.ring();
     }
 }
 
 pub(crate) fn unix_millis(time: SystemTime) -> i64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Commands that may wait for a turn.

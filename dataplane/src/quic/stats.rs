@@ -49,7 +49,11 @@ fn startup_exit(exit: quiche::StartupExit) -> v1::StartupExit {
         Quiche::PersistentQueue => Reason::PersistentQueue,
         Quiche::ConservativeSlowStartRounds => Reason::ConservativeSlowStartRounds,
     };
-    v1::StartupExit { reason: reason.into(), cwnd: exit.cwnd as u64, bandwidth: exit.bandwidth }
+    v1::StartupExit {
+        reason: reason.into(),
+        cwnd: exit.cwnd as u64,
+        bandwidth: exit.bandwidth,
+    }
 }
 
 /// Facts of an established TLS session.
@@ -61,7 +65,9 @@ pub(crate) fn tls_info(ssl: &SslRef, alpn: &[u8], resumed: bool, early_data: boo
             .to_ascii_lowercase(),
         alpn: String::from_utf8_lossy(alpn).into_owned(),
         version: ssl.version_str().to_owned(),
-        cipher: ssl.current_cipher().map_or_else(String::new, |cipher| cipher.name().to_owned()),
+        cipher: ssl
+            .current_cipher()
+            .map_or_else(String::new, |cipher| cipher.name().to_owned()),
         group: ssl.curve_name().unwrap_or_default().to_owned(),
         resumed,
         early_data,
@@ -106,13 +112,22 @@ pub(crate) struct Totals {
 
 impl From<quiche::Stats> for Totals {
     fn from(stats: quiche::Stats) -> Self {
-        Self { acked_bytes: stats.acked_bytes, sent: stats.sent as u64, lost: stats.lost as u64 }
+        Self {
+            acked_bytes: stats.acked_bytes,
+            sent: stats.sent as u64,
+            lost: stats.lost as u64,
+        }
     }
 }
 
 impl BandwidthReporter {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { window_start: now, at_start: Totals::default(), max_bandwidth: 0, max_loss_pct: 0 }
+        Self {
+            window_start: now,
+            at_start: Totals::default(),
+            max_bandwidth: 0,
+            max_loss_pct: 0,
+        }
     }
 
     /// Ends the window if it is time. `totals` is read only then.
@@ -124,7 +139,9 @@ impl BandwidthReporter {
         let totals = totals();
         let bits = (totals.acked_bytes - self.at_start.acked_bytes) * 8;
         let rate = u128::from(bits) * 1_000_000 / elapsed.as_micros();
-        self.max_bandwidth = self.max_bandwidth.max(u64::try_from(rate).unwrap_or(u64::MAX));
+        self.max_bandwidth = self
+            .max_bandwidth
+            .max(u64::try_from(rate).unwrap_or(u64::MAX));
         let sent = totals.sent - self.at_start.sent;
         if sent >= MIN_SENT {
             let lost = (totals.lost - self.at_start.lost).min(sent);
@@ -147,10 +164,26 @@ mod tests {
     fn the_best_window_is_kept() {
         let start = Instant::now();
         let mut reporter = BandwidthReporter::new(start);
-        reporter.update(start + WINDOW / 2, || unreachable!("the window is not over"));
-        reporter.update(start + WINDOW, || Totals { acked_bytes: 125_000, sent: 100, lost: 20 });
-        assert_eq!((reporter.max_bandwidth, reporter.max_loss_pct), (10_000_000, 20));
-        reporter.update(start + 2 * WINDOW, || Totals { acked_bytes: 126_000, sent: 105, lost: 25 });
-        assert_eq!((reporter.max_bandwidth, reporter.max_loss_pct), (10_000_000, 20));
+        reporter.update(start + WINDOW / 2, || {
+            unreachable!("the window is not over")
+        });
+        reporter.update(start + WINDOW, || Totals {
+            acked_bytes: 125_000,
+            sent: 100,
+            lost: 20,
+        });
+        assert_eq!(
+            (reporter.max_bandwidth, reporter.max_loss_pct),
+            (10_000_000, 20)
+        );
+        reporter.update(start + 2 * WINDOW, || Totals {
+            acked_bytes: 126_000,
+            sent: 105,
+            lost: 25,
+        });
+        assert_eq!(
+            (reporter.max_bandwidth, reporter.max_loss_pct),
+            (10_000_000, 20)
+        );
     }
 }

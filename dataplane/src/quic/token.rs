@@ -2,7 +2,10 @@
 //! stateless reset tokens (RFC 9000 10.3.2). Both are keyed by the control plane's keys,
 //! so that every shard, every pod and the process after a restart reads them.
 
-use std::{net::SocketAddr, time::{Duration, SystemTime}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use boring::{hash::hmac_sha256, memcmp};
 
@@ -58,14 +61,23 @@ pub fn open_retry(
     retry_scid: &[u8],
     now: SystemTime,
 ) -> Result<RetryToken, InvalidToken> {
-    let (body, tag) = token.split_last_chunk::<MAC_LEN>().ok_or(InvalidToken::Malformed)?;
-    let (id, rest) = body.split_first_chunk::<4>().ok_or(InvalidToken::Malformed)?;
-    let (made, original_dcid) = rest.split_first_chunk::<8>().ok_or(InvalidToken::Malformed)?;
+    let (body, tag) = token
+        .split_last_chunk::<MAC_LEN>()
+        .ok_or(InvalidToken::Malformed)?;
+    let (id, rest) = body
+        .split_first_chunk::<4>()
+        .ok_or(InvalidToken::Malformed)?;
+    let (made, original_dcid) = rest
+        .split_first_chunk::<8>()
+        .ok_or(InvalidToken::Malformed)?;
     if original_dcid.len() > quiche::MAX_CONN_ID_LEN {
         return Err(InvalidToken::Malformed);
     }
     let id = u32::from_be_bytes(*id);
-    let key = keys.iter().find(|key| key.id == id).ok_or(InvalidToken::Malformed)?;
+    let key = keys
+        .iter()
+        .find(|key| key.id == id)
+        .ok_or(InvalidToken::Malformed)?;
     if !memcmp::eq(&mac(key, body, peer, retry_scid), tag) {
         return Err(InvalidToken::Forged);
     }
@@ -76,7 +88,9 @@ pub fn open_retry(
         Some(age) if age <= RETRY_LIFETIME => {}
         _ => return Err(InvalidToken::Expired),
     }
-    Ok(RetryToken { original_dcid: original_dcid.to_vec() })
+    Ok(RetryToken {
+        original_dcid: original_dcid.to_vec(),
+    })
 }
 
 /// The stateless reset token of a connection ID.
@@ -115,7 +129,8 @@ fn mac(key: &SecretKey, body: &[u8], peer: SocketAddr, retry_scid: &[u8]) -> [u8
 }
 
 fn millis(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 const HEAD_LEN: usize = 12;
@@ -130,7 +145,10 @@ mod tests {
     use super::*;
 
     fn key(id: u32) -> SecretKey {
-        SecretKey { id, secret: [id as u8; 32] }
+        SecretKey {
+            id,
+            secret: [id as u8; 32],
+        }
     }
 
     fn peer(port: u16) -> SocketAddr {
@@ -150,9 +168,15 @@ mod tests {
         let open = |keys: &[SecretKey], peer, scid| open_retry(keys, &token, peer, scid, now());
         assert_eq!(open(&[key(1)], peer(1), SCID).unwrap().original_dcid, DCID);
         assert_eq!(open(&[key(1)], peer(2), SCID), Err(InvalidToken::Forged));
-        assert_eq!(open(&[key(1)], peer(1), b"other"), Err(InvalidToken::Forged));
+        assert_eq!(
+            open(&[key(1)], peer(1), b"other"),
+            Err(InvalidToken::Forged)
+        );
         assert_eq!(open(&[key(2)], peer(1), SCID), Err(InvalidToken::Malformed));
-        assert!(open(&[key(2), key(1)], peer(1), SCID).is_ok(), "the key before is accepted");
+        assert!(
+            open(&[key(2), key(1)], peer(1), SCID).is_ok(),
+            "the key before is accepted"
+        );
     }
 
     #[test]
@@ -160,9 +184,15 @@ mod tests {
         let token = seal_retry(&key(1), peer(1), DCID, SCID, now());
         let open = |at| open_retry(&[key(1)], &token, peer(1), SCID, at);
         assert!(open(now() + RETRY_LIFETIME).is_ok());
-        assert_eq!(open(now() + RETRY_LIFETIME + Duration::from_millis(1)), Err(InvalidToken::Expired));
+        assert_eq!(
+            open(now() + RETRY_LIFETIME + Duration::from_millis(1)),
+            Err(InvalidToken::Expired)
+        );
         assert!(open(now() - Duration::from_secs(1)).is_ok());
-        assert_eq!(open(now() - Duration::from_secs(3)), Err(InvalidToken::Expired));
+        assert_eq!(
+            open(now() - Duration::from_secs(3)),
+            Err(InvalidToken::Expired)
+        );
     }
 
     #[test]
@@ -171,7 +201,10 @@ mod tests {
         for bit in 0..token.len() * 8 {
             let mut forged = token.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
-            assert!(open_retry(&[key(1)], &forged, peer(1), SCID, now()).is_err(), "bit {bit}");
+            assert!(
+                open_retry(&[key(1)], &forged, peer(1), SCID, now()).is_err(),
+                "bit {bit}"
+            );
         }
     }
 

@@ -29,7 +29,7 @@ mod egress;
 pub(crate) use egress::Egress;
 
 /// A bound socket.
-pub(crate) struct UdpSocket {
+pub struct UdpSocket {
     fd: AsyncFd<std::net::UdpSocket>,
     local: SocketAddr,
     receive: RefCell<ReceiveBatch>,
@@ -47,7 +47,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
+    pub fn bind(local: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
@@ -101,7 +101,9 @@ impl UdpSocket {
             }
         };
         for index in 0..count {
-            let Some(received) = batch.received(index) else { continue };
+            let Some(received) = batch.received(index) else {
+                continue;
+            };
             if let Some(total) = received.overflow {
                 let new = total.wrapping_sub(self.overflow.replace(total));
                 if new > 0 {
@@ -109,8 +111,11 @@ impl UdpSocket {
                 }
             }
             if received.len == 0 || received.truncated {
-                let reason =
-                    if received.truncated { DatagramDrop::Malformed } else { DatagramDrop::Empty };
+                let reason = if received.truncated {
+                    DatagramDrop::Malformed
+                } else {
+                    DatagramDrop::Empty
+                };
                 metrics.datagrams_received(1, received.len as u64);
                 metrics.datagram_dropped(reason);
                 continue;
@@ -196,10 +201,20 @@ fn configure(fd: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
     if local.is_ipv4() {
         sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         // QUIC packets are never fragmented (RFC 9000 14); discovery is the sender's.
-        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+        sys::set_option(
+            fd,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_PROBE,
+        )
     } else {
         sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)
+        sys::set_option(
+            fd,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_PROBE,
+        )
     }
 }
 

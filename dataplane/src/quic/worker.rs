@@ -15,7 +15,9 @@ pub(crate) use self::core::Core;
 use self::drain::Drain;
 use super::{
     ApplicationError, ApplicationOverQuic, ConnectionShutdownBehaviour, HandshakeError,
-    HandshakeInfo, metrics::HandshakeFailure, shared::{Shared, Stage},
+    HandshakeInfo,
+    metrics::HandshakeFailure,
+    shared::{Shared, Stage},
 };
 
 /// A connection whose handshake is complete and that is not served yet.
@@ -70,8 +72,15 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         core.wait(deadline, std::future::pending::<()>()).await;
     };
     let failure = core.handshake_failure(error);
-    core.shared.endpoint.host.metrics().handshake_failed(failure);
-    Err(FailedHandshake { error, closing: Closing::enter(core) })
+    core.shared
+        .endpoint
+        .host
+        .metrics()
+        .handshake_failed(failure);
+    Err(FailedHandshake {
+        error,
+        closing: Closing::enter(core),
+    })
 }
 
 impl<A: ApplicationOverQuic> Running<A> {
@@ -103,7 +112,10 @@ impl<A: ApplicationOverQuic> Running<A> {
         self.core.announce();
         self.core.shared.stage.set(Stage::Running);
         let result = self.work().await;
-        let Self { mut core, mut application } = self;
+        let Self {
+            mut core,
+            mut application,
+        } = self;
         {
             let mut qconn = core.shared.qconn.borrow_mut();
             application.on_conn_close(&mut qconn, core.shared.endpoint.host.metrics(), &result);
@@ -149,7 +161,10 @@ impl<A: ApplicationOverQuic> Running<A> {
             }
             core.look_after();
             core.transmit();
-            if let Some(data) = core.wait(drain.deadline(&shared), application.wait_for_data()).await {
+            if let Some(data) = core
+                .wait(drain.deadline(&shared), application.wait_for_data())
+                .await
+            {
                 data?;
             }
         }

@@ -20,7 +20,7 @@ use tidegate_proto::v1::Rejection;
 
 use super::{
     Applied, Shard,
-    bound::{Bound, Quic, Task},
+    bound::{Bound, Quic},
     socket_addresses,
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
         udp::UdpSocket,
     },
     snapshot::{Binding, BindingKey, Configuration, Keys, Scheme, TicketKey},
+    task::Task,
     tls::{TcpAcceptor, TlsError, quic_config},
 };
 
@@ -48,8 +49,11 @@ struct Prepared {
 impl Shard {
     pub(super) fn apply(self: &Rc<Self>, next: &Arc<Configuration>) -> Applied {
         let snapshot = &next.snapshot;
-        let mut applied =
-            Applied { shard: self.index, version: snapshot.version.clone(), rejections: Vec::new() };
+        let mut applied = Applied {
+            shard: self.index,
+            version: snapshot.version.clone(),
+            rejections: Vec::new(),
+        };
         let serving = self.configuration();
         let same = serving.snapshot.version == snapshot.version && !self.bound.borrow().is_empty();
         if !same {
@@ -81,10 +85,17 @@ impl Shard {
         binding: &Arc<Binding>,
         tickets: &Arc<[TicketKey]>,
     ) -> Result<Prepared, Rejection> {
-        let tls_failed = |error: TlsError| rejection(binding, "certificate_ids", &error.to_string());
-        let http3 = binding.listeners.iter().find(|listener| listener.http3.is_some());
+        let tls_failed =
+            |error: TlsError| rejection(binding, "certificate_ids", &error.to_string());
+        let http3 = binding
+            .listeners
+            .iter()
+            .find(|listener| listener.http3.is_some());
         let secure = binding.scheme == Scheme::Https;
-        let tls = secure.then(|| TcpAcceptor::new(binding, tickets)).transpose().map_err(tls_failed)?;
+        let tls = secure
+            .then(|| TcpAcceptor::new(binding, tickets))
+            .transpose()
+            .map_err(tls_failed)?;
         let settings = match http3 {
             Some(listener) => Some(Settings {
                 config: quic_config(binding, &listener.quic, tickets).map_err(tls_failed)?,
@@ -111,11 +122,23 @@ impl Shard {
             true => None,
             false => Some(each(&addresses, UdpSocket::bind).map_err(|error| failed("UDP", error))?),
         };
-        Ok(Prepared { binding: binding.clone(), tls, settings, tcp, udp })
+        Ok(Prepared {
+            binding: binding.clone(),
+            tls,
+            settings,
+            tcp,
+            udp,
+        })
     }
 
     fn put_in_service(self: &Rc<Self>, prepared: Prepared) {
-        let Prepared { binding, tls, settings, tcp, udp } = prepared;
+        let Prepared {
+            binding,
+            tls,
+            settings,
+            tcp,
+            udp,
+        } = prepared;
         let key = binding.key.clone();
         let mut all = self.bound.borrow_mut();
         let bound = all.entry(key.clone()).or_insert_with(|| Bound {
@@ -150,33 +173,24 @@ impl Shard {
         settings: Settings,
         sockets: Vec<UdpSocket>,
     ) -> Quic {
-        let sockets: Vec<Rc<UdpSocket>> = sockets.into_iter().map(Rc::new).collect();
-        let endpoint = Rc::new(Endpoint {
-            host: self.clone(),
-            sockets: sockets.clone(),
-            pool: self.pool.clone(),
-            map: self.map.clone(),
-            place: self.place(),
-            keys: std::cell::RefCell::new(self.keys.borrow().clone()),
-        });
+        let endpoint = Rc::new(Endpoint::new(
+            self.clone(),
+            sockets,
+            self.tables.clone(),
+            self.place(),
+            self.keys.borrow().clone(),
+        ));
         let (shard, binding) = (Rc::downgrade(self), key.clone());
-        let listener = Rc::new(QuicListener::new(endpoint.clone(), settings, move |initial| {
+        let listener = Rc::new(QuicListener::new(endpoint, settings, move |initial| {
             if let Some(shard) = shard.upgrade() {
                 shard.serve_quic(binding.clone(), initial);
             }
         }));
-        let mut tasks = Vec::new();
-        for socket in sockets {
-            let (shard, flushed) = (self.clone(), socket.clone());
-            tasks.push(Task::spawn(async move { flushed.flush(&*shard.metrics).await }));
-            let listener = listener.clone();
-            tasks.push(Task::spawn(async move {
-                if let Err(error) = listener.run(&socket).await {
-                    tracing::error!(%error, "a UDP socket is broken");
-                }
-            }));
+        let service = listener.spawn();
+        Quic {
+            listener,
+            _service: service,
         }
-        Quic { endpoint, listener, _tasks: tasks }
     }
 
     /// Takes what is in no binding any more out of service: no new connections, and those
@@ -215,7 +229,10 @@ impl Shard {
         let deadline = Instant::now() + RETIREMENT;
         for (_, connection) in self.connections.borrow().iter() {
             let facts = connection.describe();
-            let of_binding = binding.listeners.iter().any(|listener| *listener.id == *facts.listener_id);
+            let of_binding = binding
+                .listeners
+                .iter()
+                .any(|listener| *listener.id == *facts.listener_id);
             if of_binding && facts.transport == "quic" {
                 connection.drain(deadline);
             }
@@ -224,7 +241,10 @@ impl Shard {
 
     fn bury(&self, key: &BindingKey, deadline: Instant) {
         let mut all: std::cell::RefMut<'_, BTreeMap<BindingKey, Bound>> = self.bound.borrow_mut();
-        if all.get(key).is_some_and(|bound| bound.retired == Some(deadline)) {
+        if all
+            .get(key)
+            .is_some_and(|bound| bound.retired == Some(deadline))
+        {
             all.remove(key);
         }
     }
@@ -262,7 +282,11 @@ fn each<T>(
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -277,8 +301,16 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn rejection(binding: &Binding, field: &str, message: &str) -> Rejection {
-    let ids: Vec<&str> = binding.listeners.iter().map(|listener| &*listener.id).collect();
-    Rejection { object: ids.join(", "), field: field.to_owned(), message: message.to_owned() }
+    let ids: Vec<&str> = binding
+        .listeners
+        .iter()
+        .map(|listener| &*listener.id)
+        .collect();
+    Rejection {
+        object: ids.join(", "),
+        field: field.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 const BACKLOG: i32 = 4_096;

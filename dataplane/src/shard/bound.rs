@@ -1,11 +1,10 @@
 //! The sockets of one binding, and the tasks that serve them.
 
-use std::{future::Future, net::SocketAddr, rc::Rc, time::Instant};
-
-use tokio::task::{JoinHandle, spawn_local};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use crate::{
-    quic::{endpoint::Endpoint, listener::Listener},
+    quic::listener::{Listener, Service},
+    task::Task,
     tls::TcpAcceptor,
 };
 
@@ -14,7 +13,7 @@ pub(super) struct Bound {
     /// For new TCP connections; `None`: cleartext.
     pub(super) tls: Option<Rc<TcpAcceptor>>,
     /// Accepts TCP connections.
-    pub(super) tcp: Option<Task>,
+    pub(super) tcp: Option<Task<()>>,
     pub(super) quic: Option<Quic>,
     /// New connections may speak HTTP/3.
     pub(super) http3: bool,
@@ -24,10 +23,9 @@ pub(super) struct Bound {
 
 /// QUIC of a binding.
 pub(super) struct Quic {
-    pub(super) endpoint: Rc<Endpoint>,
     pub(super) listener: Rc<Listener>,
-    /// Receive and flush, for each socket.
-    pub(super) _tasks: Vec<Task>,
+    /// Keeps its sockets served.
+    pub(super) _service: Service,
 }
 
 impl Bound {
@@ -38,21 +36,6 @@ impl Bound {
     /// The QUIC listener that packets to this address came in at.
     pub(super) fn quic_at(&self, local: SocketAddr) -> Option<&Rc<Listener>> {
         let quic = self.quic.as_ref()?;
-        quic.endpoint.socket(local).map(|_| &quic.listener)
-    }
-}
-
-/// A task of the shard that ends when this is dropped.
-pub(super) struct Task(JoinHandle<()>);
-
-impl Task {
-    pub(super) fn spawn(future: impl Future<Output = ()> + 'static) -> Self {
-        Self(spawn_local(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+        quic.listener.serves(local).then_some(&quic.listener)
     }
 }

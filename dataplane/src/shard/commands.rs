@@ -17,19 +17,41 @@ use crate::{
 impl Shard {
     pub(super) fn execute(&self, command: ShardCommand) {
         match command {
-            ShardCommand::List { selector, after, limit, reply } => {
+            ShardCommand::List {
+                selector,
+                after,
+                limit,
+                reply,
+            } => {
                 answer(reply, self.list(selector, after, limit));
             }
-            ShardCommand::Show { slot, generation, reply } => {
+            ShardCommand::Show {
+                slot,
+                generation,
+                reply,
+            } => {
                 answer(reply, self.show(handle(slot, generation)));
             }
-            ShardCommand::Close { slot, generation, behaviour, reply } => {
+            ShardCommand::Close {
+                slot,
+                generation,
+                behaviour,
+                reply,
+            } => {
                 answer(reply, self.close(handle(slot, generation), behaviour));
             }
-            ShardCommand::CloseSelected { selector, behaviour, reply } => {
+            ShardCommand::CloseSelected {
+                selector,
+                behaviour,
+                reply,
+            } => {
                 answer(reply, self.close_selected(selector, &behaviour));
             }
-            ShardCommand::Drain { listener, deadline, reply } => {
+            ShardCommand::Drain {
+                listener,
+                deadline,
+                reply,
+            } => {
                 self.drain(listener, deadline);
                 answer(reply, ());
             }
@@ -68,12 +90,16 @@ impl Shard {
 
     fn show(&self, handle: Handle) -> Option<v1::Connection> {
         let connections = self.connections.borrow();
-        connections.at(handle).map(|connection| self.describe(handle, &**connection))
+        connections
+            .at(handle)
+            .map(|connection| self.describe(handle, &**connection))
     }
 
     fn close(&self, handle: Handle, behaviour: ConnectionShutdownBehaviour) -> bool {
         let connections = self.connections.borrow();
-        let Some(connection) = connections.at(handle).filter(|connection| !connection.closing())
+        let Some(connection) = connections
+            .at(handle)
+            .filter(|connection| !connection.closing())
         else {
             return false;
         };
@@ -134,7 +160,10 @@ impl Shard {
                 let of_listener = |connection: &dyn LiveConnection| {
                     connection.listener().as_deref() == Some(&*listener.id)
                 };
-                let count = connections.iter().filter(|(_, one)| of_listener(&***one)).count();
+                let count = connections
+                    .iter()
+                    .filter(|(_, one)| of_listener(&***one))
+                    .count();
                 listeners.push(v1::ListenerState {
                     id: listener.id.to_string(),
                     tcp_up: bound.is_some(),

@@ -1,6 +1,10 @@
 //! What goes into a shard and comes out of it. Every queue is bounded.
 
-use std::{net::SocketAddr, thread::JoinHandle, time::{Duration, SystemTime}};
+use std::{
+    net::SocketAddr,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
 
 use tidegate_proto::v1;
 use tokio::sync::{mpsc, oneshot};

@@ -34,9 +34,24 @@ impl Host for Shard {
     }
 
     fn hand_over(&self, shard: u8, incoming: Incoming) -> bool {
-        let Some(ring) = self.sideways.get(usize::from(shard)) else { return false };
-        let Incoming { peer_addr, local_addr, rx_time, ref buf, gro } = incoming;
-        ring.try_send(Datagram { peer_addr, local_addr, rx_time, bytes: buf.to_vec(), gro }).is_ok()
+        let Some(ring) = self.sideways.get(usize::from(shard)) else {
+            return false;
+        };
+        let Incoming {
+            peer_addr,
+            local_addr,
+            rx_time,
+            ref buf,
+            gro,
+        } = incoming;
+        ring.try_send(Datagram {
+            peer_addr,
+            local_addr,
+            rx_time,
+            bytes: buf.to_vec(),
+            gro,
+        })
+        .is_ok()
     }
 
     fn closed(&self, handle: Handle, mut record: v1::Connection) {

@@ -16,7 +16,10 @@ impl Selection {
     pub(super) fn new(selector: v1::Selector) -> Result<Self, String> {
         let peer = match selector.peer.as_str() {
             "" => None,
-            text => Some(text.parse().map_err(|error| format!("selector.peer: {error}"))?),
+            text => Some(
+                text.parse()
+                    .map_err(|error| format!("selector.peer: {error}"))?,
+            ),
         };
         Ok(Self { selector, peer })
     }
@@ -73,17 +76,43 @@ mod tests {
             alpn: "h3".into(),
         };
         assert!(chooses(v1::Selector::default()) && chooses(all.clone()));
-        assert!(!chooses(v1::Selector { server_name: "example".into(), ..all.clone() }));
-        assert!(!chooses(v1::Selector { peer: "198.51.100.0/24".into(), ..all.clone() }));
-        assert!(!chooses(v1::Selector { listener: "default/edge/http".into(), ..all.clone() }));
-        assert!(!chooses(v1::Selector { min_age_ms: 5_001, ..all.clone() }));
-        assert!(!chooses(v1::Selector { max_age_ms: 4_999, ..all.clone() }));
-        assert!(!chooses(v1::Selector { alpn: "h2".into(), ..all }));
+        assert!(!chooses(v1::Selector {
+            server_name: "example".into(),
+            ..all.clone()
+        }));
+        assert!(!chooses(v1::Selector {
+            peer: "198.51.100.0/24".into(),
+            ..all.clone()
+        }));
+        assert!(!chooses(v1::Selector {
+            listener: "default/edge/http".into(),
+            ..all.clone()
+        }));
+        assert!(!chooses(v1::Selector {
+            min_age_ms: 5_001,
+            ..all.clone()
+        }));
+        assert!(!chooses(v1::Selector {
+            max_age_ms: 4_999,
+            ..all.clone()
+        }));
+        assert!(!chooses(v1::Selector {
+            alpn: "h2".into(),
+            ..all
+        }));
     }
 
     #[test]
     fn a_range_that_is_none_is_named() {
-        let selector = v1::Selector { peer: "300.0.0.0/8".into(), ..Default::default() };
-        assert!(Selection::new(selector).err().unwrap().starts_with("selector.peer:"));
+        let selector = v1::Selector {
+            peer: "300.0.0.0/8".into(),
+            ..Default::default()
+        };
+        assert!(
+            Selection::new(selector)
+                .err()
+                .unwrap()
+                .starts_with("selector.peer:")
+        );
     }
 }

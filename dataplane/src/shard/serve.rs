@@ -62,7 +62,11 @@ impl Shard {
 
 /// The listener of a server name; of those who name nobody, the first.
 fn listener_of<'a>(binding: &'a Binding, name: &str) -> Option<&'a Arc<Listener>> {
-    if name.is_empty() { binding.listeners.first() } else { binding.listener_for(name) }
+    if name.is_empty() {
+        binding.listeners.first()
+    } else {
+        binding.listener_for(name)
+    }
 }
 
 fn refusal(error_code: u64, reason: &str) -> ConnectionShutdownBehaviour {

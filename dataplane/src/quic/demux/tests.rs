@@ -4,15 +4,31 @@ use crate::{
     snapshot::CidKey,
 };
 
-const PLACE: Place = Place { server: 0x1234_5678, shard: 1 };
+const PLACE: Place = Place {
+    server: 0x1234_5678,
+    shard: 1,
+};
 
 fn codec() -> CidCodec {
-    CidCodec::new(&[CidKey { id: 1, aes: [7; 16] }])
+    CidCodec::new(&[CidKey {
+        id: 1,
+        aes: [7; 16],
+    }])
 }
 
 fn cid(server: u32, shard: u8) -> [u8; CID_LEN] {
-    let handle = Handle { slot: 9, generation: 4 };
-    codec().new_connection_id(Location { server, shard, handle }, 1)
+    let handle = Handle {
+        slot: 9,
+        generation: 4,
+    };
+    codec().new_connection_id(
+        Location {
+            server,
+            shard,
+            handle,
+        },
+        1,
+    )
 }
 
 fn short(cid: &[u8]) -> Vec<u8> {
@@ -33,24 +49,48 @@ fn long(kind: u8, version: u32, dcid: &[u8], token: &[u8], len: usize) -> Vec<u8
 
 #[test]
 fn a_packet_goes_to_its_connection_wherever_it_lands() {
-    let handle = Handle { slot: 9, generation: 4 };
-    assert_eq!(classify(&short(&cid(PLACE.server, 1)), PLACE, &codec()), Verdict::Connection(handle));
-    assert_eq!(classify(&short(&cid(PLACE.server, 3)), PLACE, &codec()), Verdict::Sideways(3));
+    let handle = Handle {
+        slot: 9,
+        generation: 4,
+    };
+    assert_eq!(
+        classify(&short(&cid(PLACE.server, 1)), PLACE, &codec()),
+        Verdict::Connection(handle)
+    );
+    assert_eq!(
+        classify(&short(&cid(PLACE.server, 3)), PLACE, &codec()),
+        Verdict::Sideways(3)
+    );
     let handshake = long(0x20, 1, &cid(PLACE.server, 1), b"", 100);
-    assert_eq!(classify(&handshake, PLACE, &codec()), Verdict::Connection(handle));
+    assert_eq!(
+        classify(&handshake, PLACE, &codec()),
+        Verdict::Connection(handle)
+    );
 }
 
 #[test]
 fn another_servers_packet_is_unknown() {
     let packet = short(&cid(server_id("another"), 1));
-    assert_eq!(classify(&packet, PLACE, &codec()), Verdict::Drop(DatagramDrop::UnknownConnection));
+    assert_eq!(
+        classify(&packet, PLACE, &codec()),
+        Verdict::Drop(DatagramDrop::UnknownConnection)
+    );
 }
 
 #[test]
 fn an_initial_shows_its_token() {
     let packet = long(0, 1, b"clients-dcid", b"token", 1200);
-    let initial = Some(Initial { scid: &[1, 2, 3, 4], token: b"token" });
-    assert_eq!(classify(&packet, PLACE, &codec()), Verdict::Handshake { dcid: b"clients-dcid", initial });
+    let initial = Some(Initial {
+        scid: &[1, 2, 3, 4],
+        token: b"token",
+    });
+    assert_eq!(
+        classify(&packet, PLACE, &codec()),
+        Verdict::Handshake {
+            dcid: b"clients-dcid",
+            initial
+        }
+    );
 }
 
 #[test]
@@ -58,24 +98,42 @@ fn a_handshake_packet_to_a_clients_id_begins_nothing() {
     let packet = long(0x20, 1, b"clients-dcid", b"", 1200);
     assert_eq!(
         classify(&packet, PLACE, &codec()),
-        Verdict::Handshake { dcid: b"clients-dcid", initial: None }
+        Verdict::Handshake {
+            dcid: b"clients-dcid",
+            initial: None
+        }
     );
 }
 
 #[test]
 fn small_datagrams_begin_nothing_and_get_no_answer() {
     let initial = long(0, 1, b"clients-dcid", b"", 1199);
-    assert_eq!(classify(&initial, PLACE, &codec()), Verdict::Drop(DatagramDrop::Undersized));
+    assert_eq!(
+        classify(&initial, PLACE, &codec()),
+        Verdict::Drop(DatagramDrop::Undersized)
+    );
     let unknown = long(0, 0x0a0a_0a0a, b"clients-dcid", b"", 1199);
-    assert_eq!(classify(&unknown, PLACE, &codec()), Verdict::Drop(DatagramDrop::Undersized));
+    assert_eq!(
+        classify(&unknown, PLACE, &codec()),
+        Verdict::Drop(DatagramDrop::Undersized)
+    );
     let unknown = long(0, 0x0a0a_0a0a, b"clients-dcid", b"", 1200);
-    assert!(matches!(classify(&unknown, PLACE, &codec()), Verdict::UnknownVersion { .. }));
+    assert!(matches!(
+        classify(&unknown, PLACE, &codec()),
+        Verdict::UnknownVersion { .. }
+    ));
 }
 
 #[test]
 fn what_only_servers_send_is_unexpected() {
-    for packet in [long(0x30, 1, b"clients-dcid", b"", 1200), long(0, 0, b"clients-dcid", b"", 1200)] {
-        assert_eq!(classify(&packet, PLACE, &codec()), Verdict::Drop(DatagramDrop::Unexpected));
+    for packet in [
+        long(0x30, 1, b"clients-dcid", b"", 1200),
+        long(0, 0, b"clients-dcid", b"", 1200),
+    ] {
+        assert_eq!(
+            classify(&packet, PLACE, &codec()),
+            Verdict::Drop(DatagramDrop::Unexpected)
+        );
     }
 }
 
@@ -83,16 +141,24 @@ fn what_only_servers_send_is_unexpected() {
 fn no_truncation_and_no_noise_is_taken_for_a_connection() {
     let packet = long(0, 1, b"clients-dcid", b"token", 1200);
     for len in 0..1200 {
-        assert!(matches!(classify(&packet[..len], PLACE, &codec()), Verdict::Drop(_)), "{len}");
+        assert!(
+            matches!(classify(&packet[..len], PLACE, &codec()), Verdict::Drop(_)),
+            "{len}"
+        );
     }
     let mut state = 1_u64;
     for _ in 0..100_000 {
         let mut noise = [0_u8; 64];
         for byte in &mut noise {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             *byte = (state >> 56) as u8;
         }
         let verdict = classify(&noise, PLACE, &codec());
-        assert!(!matches!(verdict, Verdict::Connection(_) | Verdict::Sideways(_)), "{verdict:?}");
+        assert!(
+            !matches!(verdict, Verdict::Connection(_) | Verdict::Sideways(_)),
+            "{verdict:?}"
+        );
     }
 }

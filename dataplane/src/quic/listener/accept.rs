@@ -32,7 +32,7 @@ impl Listener {
         keys: &Rc<EndpointKeys>,
         now: SystemTime,
     ) {
-        let half_open = self.endpoint.map.borrow().half_open();
+        let half_open = self.endpoint.tables.map.borrow().half_open();
         if half_open >= MAX_HALF_OPEN {
             return self.drop(DatagramDrop::HandshakeLimit);
         }
@@ -93,7 +93,11 @@ impl Listener {
         let id = ConnectionId::from_ref(&scid);
         let mut settings = self.settings.borrow_mut();
         settings.config.set_stateless_reset_token(Some(reset));
-        let Incoming { local_addr, peer_addr, .. } = incoming;
+        let Incoming {
+            local_addr,
+            peer_addr,
+            ..
+        } = incoming;
         let qconn = match &original {
             Some(original) => quiche::accept_with_retry::<BytesFactory>(
                 &id,
@@ -113,7 +117,9 @@ impl Listener {
                 &mut settings.config,
             ),
         };
-        let queued = incoming.rx_time.and_then(|received| now.duration_since(received).ok());
+        let queued = incoming
+            .rx_time
+            .and_then(|received| now.duration_since(received).ok());
         let handshake = HandshakeInfo::new(
             Instant::now(),
             Some(settings.handshake_timeout).filter(|timeout| *timeout > Duration::ZERO),
@@ -130,8 +136,11 @@ impl Listener {
             handshake,
         ));
         let registered = endpoint.host.register(shared.clone());
-        debug_assert_eq!(registered, handle, "nothing registers between vacant and here");
-        let mut map = endpoint.map.borrow_mut();
+        debug_assert_eq!(
+            registered, handle,
+            "nothing registers between vacant and here"
+        );
+        let mut map = endpoint.tables.map.borrow_mut();
         map.insert(handle, shared.clone());
         map.begin(&dcid, handle);
         drop(map);

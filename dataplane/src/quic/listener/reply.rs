@@ -85,9 +85,13 @@ impl Listener {
         self.drop(DatagramDrop::StaleConnection);
         let size = incoming.gro.map_or(incoming.buf.len(), usize::from);
         let short = incoming.buf.first().is_some_and(|first| first & 0x80 == 0);
-        let Some(cid) = incoming.buf.get(1..1 + CID_LEN).filter(|_| short) else { return };
+        let Some(cid) = incoming.buf.get(1..1 + CID_LEN).filter(|_| short) else {
+            return;
+        };
         let keys = self.endpoint.keys.borrow().clone();
-        let Some(packet) = token::stateless_reset(&keys.reset[0], cid, size) else { return };
+        let Some(packet) = token::stateless_reset(&keys.reset[0], cid, size) else {
+            return;
+        };
         self.reply(Reply::StatelessReset, incoming, |room| {
             room[..packet.len()].copy_from_slice(&packet);
             Some(packet.len())
@@ -104,9 +108,13 @@ impl Listener {
         if !self.replies.borrow_mut().allow(kind, Instant::now()) {
             return self.drop(DatagramDrop::RateLimited);
         }
-        let Some(socket) = self.endpoint.socket(incoming.local_addr) else { return };
+        let Some(socket) = self.endpoint.socket(incoming.local_addr) else {
+            return;
+        };
         socket.transmit(|egress| {
-            let Some(room) = egress.room() else { return self.drop(DatagramDrop::SendFull) };
+            let Some(room) = egress.room() else {
+                return self.drop(DatagramDrop::SendFull);
+            };
             match write(room) {
                 Some(len) => {
                     egress.push(len, incoming.local_addr, incoming.peer_addr);

@@ -1,11 +1,6 @@
 //! The datagrams of one turn, laid end to end in one buffer.
 
-use std::{
-    io,
-    net::SocketAddr,
-    ops::Range,
-    os::fd::BorrowedFd,
-};
+use std::{io, net::SocketAddr, ops::Range, os::fd::BorrowedFd};
 
 use super::source;
 use crate::{
@@ -76,7 +71,13 @@ impl Egress {
             last.count += 1;
             return;
         }
-        self.messages.push(Message { range: start..self.used, segment: len, count: 1, from, to });
+        self.messages.push(Message {
+            range: start..self.used,
+            segment: len,
+            count: 1,
+            from,
+            to,
+        });
     }
 
     /// Sends everything.
@@ -86,10 +87,19 @@ impl Egress {
     /// reason are counted and dropped, as the network may drop any.
     pub(super) fn send(&mut self, fd: BorrowedFd<'_>, metrics: &dyn Metrics) -> io::Result<()> {
         while self.sent < self.messages.len() {
-            let Self { buffer, messages, sent, batch, wildcard, .. } = self;
+            let Self {
+                buffer,
+                messages,
+                sent,
+                batch,
+                wildcard,
+                ..
+            } = self;
             let pending = &messages[*sent..(*sent + MAX_MESSAGES).min(messages.len())];
-            let transmits: Vec<Transmit<'_>> =
-                pending.iter().map(|message| message.transmit(buffer, *wildcard)).collect();
+            let transmits: Vec<Transmit<'_>> = pending
+                .iter()
+                .map(|message| message.transmit(buffer, *wildcard))
+                .collect();
             match batch.send(fd, &transmits) {
                 Ok(count) => {
                     for message in &pending[..count] {
@@ -181,7 +191,11 @@ mod tests {
     }
 
     fn shape(egress: &Egress) -> Vec<(usize, usize)> {
-        egress.messages.iter().map(|message| (message.count, message.range.len())).collect()
+        egress
+            .messages
+            .iter()
+            .map(|message| (message.count, message.range.len()))
+            .collect()
     }
 
     #[test]

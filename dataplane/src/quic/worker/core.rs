@@ -54,7 +54,10 @@ impl Core {
         let mut qconn = self.shared.qconn.borrow_mut();
         let mut received = false;
         while let Some(mut incoming) = self.shared.next_incoming() {
-            let info = RecvInfo { from: incoming.peer_addr, to: incoming.local_addr };
+            let info = RecvInfo {
+                from: incoming.peer_addr,
+                to: incoming.local_addr,
+            };
             for datagram in incoming.segments() {
                 // An error has closed the connection with the right code already, or the
                 // packet was not for it; both show in its state.
@@ -100,13 +103,18 @@ impl Core {
             handshake.elapsed(),
             resumed,
         );
-        let mut map = shared.endpoint.map.borrow_mut();
-        self.initials.drain(..).for_each(|initial| map.end(&initial));
+        let mut map = shared.endpoint.tables.map.borrow_mut();
+        self.initials
+            .drain(..)
+            .for_each(|initial| map.end(&initial));
     }
 
     /// Tells the host of an established connection that is about to be served.
     pub(super) fn announce(&self) {
-        self.shared.endpoint.host.established(self.shared.handle, self.shared.facts());
+        self.shared
+            .endpoint
+            .host
+            .established(self.shared.handle, self.shared.facts());
     }
 
     /// Keeps the client supplied with connection IDs, follows its address, and takes the
@@ -117,7 +125,10 @@ impl Core {
         while qconn.scids_left() > 0 {
             self.nonce += 1;
             let (cid, reset) = shared.endpoint.new_connection_id(shared.handle, self.nonce);
-            if qconn.new_scid(&quiche::ConnectionId::from_ref(&cid), reset, false).is_err() {
+            if qconn
+                .new_scid(&quiche::ConnectionId::from_ref(&cid), reset, false)
+                .is_err()
+            {
                 break;
             }
         }
@@ -127,18 +138,25 @@ impl Core {
                 migrated(shared, peer);
             }
         }
-        self.bandwidth.update(Instant::now(), || qconn.stats().into());
+        self.bandwidth
+            .update(Instant::now(), || qconn.stats().into());
     }
 
     /// Gathers everything that may be sent now.
     pub(super) fn transmit(&mut self) {
         let shared = &self.shared;
         let mut qconn = shared.qconn.borrow_mut();
-        let Some(socket) = shared.endpoint.socket(shared.local) else { return };
+        let Some(socket) = shared.endpoint.socket(shared.local) else {
+            return;
+        };
         self.blocked = socket.transmit(|egress| {
             loop {
-                let Some(room) = egress.room() else { return true };
-                let Some((len, info)) = next_datagram(&mut qconn, room) else { return false };
+                let Some(room) = egress.room() else {
+                    return true;
+                };
+                let Some((len, info)) = next_datagram(&mut qconn, room) else {
+                    return false;
+                };
                 if socket.serves(info.from) {
                     egress.push(len, info.from, info.to);
                 } else if let Some(other) = shared.endpoint.socket(info.from) {
@@ -197,7 +215,9 @@ impl Core {
         let next = match (timeout, deadline) {
             (Some(timeout), Some(deadline)) => timeout.min(deadline),
             (timeout, deadline) => {
-                let Some(next) = timeout.or(deadline) else { return };
+                let Some(next) = timeout.or(deadline) else {
+                    return;
+                };
                 next
             }
         };
@@ -239,8 +259,10 @@ impl Drop for Core {
             self.record();
         }
         let shared = &self.shared;
-        let mut map = shared.endpoint.map.borrow_mut();
-        self.initials.drain(..).for_each(|initial| map.end(&initial));
+        let mut map = shared.endpoint.tables.map.borrow_mut();
+        self.initials
+            .drain(..)
+            .for_each(|initial| map.end(&initial));
         map.remove(shared.handle);
         drop(map);
         shared.endpoint.host.unregister(shared.handle);
@@ -316,10 +338,26 @@ fn count(shared: &Shared, record: &v1::Connection, by: ClosedBy) {
     let audit = record.audit.clone().unwrap_or_default();
     metrics.connection_closed(by, audit.max_bandwidth_bps, audit.max_loss_pct);
     for (side, layer, code) in [
-        (Side::Peer, Layer::Transport, audit.recvd_conn_close_transport_error_code),
-        (Side::Local, Layer::Transport, audit.sent_conn_close_transport_error_code),
-        (Side::Peer, Layer::Application, audit.recvd_conn_close_application_error_code),
-        (Side::Local, Layer::Application, audit.sent_conn_close_application_error_code),
+        (
+            Side::Peer,
+            Layer::Transport,
+            audit.recvd_conn_close_transport_error_code,
+        ),
+        (
+            Side::Local,
+            Layer::Transport,
+            audit.sent_conn_close_transport_error_code,
+        ),
+        (
+            Side::Peer,
+            Layer::Application,
+            audit.recvd_conn_close_application_error_code,
+        ),
+        (
+            Side::Local,
+            Layer::Application,
+            audit.sent_conn_close_application_error_code,
+        ),
     ] {
         if let Some(code) = code {
             metrics.close_frame(side, layer, code);

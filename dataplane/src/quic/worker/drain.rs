@@ -26,13 +26,20 @@ impl Drain {
         application: &mut A,
         now: Instant,
     ) -> Result<bool, ApplicationError> {
-        let Some(deadline) = shared.drain.get() else { return Ok(false) };
+        let Some(deadline) = shared.drain.get() else {
+            return Ok(false);
+        };
         let mut qconn = shared.qconn.borrow_mut();
         let due = self.next().is_none_or(|next| now >= next);
         match self.reached {
             None => {
-                let rtt = qconn.path_stats().find(|path| path.active).map(|path| path.rtt);
-                self.round_trip = rtt.unwrap_or_default().clamp(MIN_ROUND_TRIP, MAX_ROUND_TRIP);
+                let rtt = qconn
+                    .path_stats()
+                    .find(|path| path.active)
+                    .map(|path| path.rtt);
+                self.round_trip = rtt
+                    .unwrap_or_default()
+                    .clamp(MIN_ROUND_TRIP, MAX_ROUND_TRIP);
                 application.on_drain(&mut qconn, DrainPhase::Announce)?;
                 self.reached = Some((DrainPhase::Announce, now));
             }
