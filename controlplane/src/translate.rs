@@ -25,6 +25,7 @@ mod hostname;
 mod listener;
 mod listener_options;
 mod matches;
+mod path;
 mod route;
 mod rule;
 mod snapshot;
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tidegate_proto::v1;
 
+pub(crate) use self::certificate::check as check_key_pair;
 use self::{backend::Backends, class::Classes, fault::Fault};
 use crate::{resources::Resources, status::ObjectStatus};
 

@@ -1,5 +1,8 @@
 //! `Programmed`: what dataplanes made of the configuration.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_proto::v1;

@@ -77,8 +77,8 @@ pub(super) fn resolve(
     })
 }
 
-/// Whether the PEM texts are a chain and the key of its leaf.
-fn check(chain: &[u8], private_key: &[u8]) -> Result<(), &'static str> {
+/// Whether the PEM texts are a chain and the key of its leaf; if not, what to do.
+pub(crate) fn check(chain: &[u8], private_key: &[u8]) -> Result<(), &'static str> {
     let chain = X509::stack_from_pem(chain)
         .map_err(|_| "tls.crt is no PEM certificate; put the chain there, leaf first")?;
     let leaf = chain

@@ -2,7 +2,7 @@
 
 use tidegate_proto::v1::{self, filter::Kind};
 
-use super::{Fault, hostname, matches::is_token};
+use super::{Fault, hostname, matches::is_token, path};
 use crate::gateway_api::{
     HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter,
     HttpUrlRewrite,
@@ -199,7 +199,7 @@ fn path_modifier(
 ) -> Result<Option<v1::PathModifier>, Fault> {
     use v1::path_modifier::Kind;
     let Some(spec) = spec else { return Ok(None) };
-    let path = |value: &Option<String>, name: &str, may_be_empty: bool| {
+    let replacement = |value: &Option<String>, name: &str, may_be_empty: bool| {
         let field = format!("{field}.{name}");
         let Some(value) = value.clone() else {
             return Err(Fault::unsupported(
@@ -207,23 +207,19 @@ fn path_modifier(
                 format_args!("is missing; a {} needs it", spec.type_),
             ));
         };
-        let clean = value
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'));
-        if !clean || !(value.starts_with('/') || (may_be_empty && value.is_empty())) {
-            let problem = format!(
-                "`{}` is no path; begin it with `/` and percent-encode it",
-                value.escape_default()
-            );
-            return Err(Fault::unsupported(field, problem));
+        if !(may_be_empty && value.is_empty()) {
+            path::check_replacement(&value)
+                .map_err(|problem| Fault::unsupported(field, problem))?;
         }
         Ok(value)
     };
     let kind = match spec.type_.as_str() {
-        "ReplaceFullPath" => {
-            Kind::ReplaceFull(path(&spec.replace_full_path, "replaceFullPath", false)?)
-        }
-        "ReplacePrefixMatch" => Kind::ReplacePrefix(path(
+        "ReplaceFullPath" => Kind::ReplaceFull(replacement(
+            &spec.replace_full_path,
+            "replaceFullPath",
+            false,
+        )?),
+        "ReplacePrefixMatch" => Kind::ReplacePrefix(replacement(
             &spec.replace_prefix_match,
             "replacePrefixMatch",
             true,

@@ -1,6 +1,9 @@
 //! A Gateway: whether it is Tidegate's, and what holds for all of its listeners.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde_json::Value;
 use tidegate_proto::v1;
@@ -103,7 +106,7 @@ impl<'a> GatewayPlan<'a> {
                 ),
             ));
         }
-        let mut addresses = Vec::new();
+        let mut addresses = BTreeSet::new();
         for (index, address) in self.spec().addresses.iter().enumerate() {
             let field = format!("spec.addresses[{index}]");
             let unsupported =
@@ -117,9 +120,7 @@ impl<'a> GatewayPlan<'a> {
                             address.value
                         ))
                     })?;
-                    if !addresses.contains(&parsed.to_string()) {
-                        addresses.push(parsed.to_string());
-                    }
+                    addresses.insert(parsed.to_canonical());
                 }
                 other => {
                     return Err(unsupported(format!(
@@ -128,7 +129,7 @@ impl<'a> GatewayPlan<'a> {
                 }
             }
         }
-        Ok(addresses)
+        Ok(addresses.iter().map(IpAddr::to_string).collect())
     }
 
     fn client_certificate_fault(&self) -> Option<Fault> {

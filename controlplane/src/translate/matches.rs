@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use regex::{Regex, RegexBuilder, bytes};
 use tidegate_proto::v1;
 
-use super::Fault;
+use super::{Fault, path};
 use crate::gateway_api::{HttpPathMatch, HttpRouteMatch, HttpValueMatch};
 
 /// One match at `field`.
@@ -16,7 +17,7 @@ pub(super) fn translate(spec: &HttpRouteMatch, field: &str) -> Result<v1::Match,
     }
     Ok(v1::Match {
         path: Some(v1::PathMatch {
-            kind: Some(path(spec.path.as_ref(), &format!("{field}.path"))?),
+            kind: Some(path_match(spec.path.as_ref(), &format!("{field}.path"))?),
         }),
         headers: values(
             &spec.headers,
@@ -32,10 +33,10 @@ pub(super) fn translate(spec: &HttpRouteMatch, field: &str) -> Result<v1::Match,
     })
 }
 
-fn path(spec: Option<&HttpPathMatch>, field: &str) -> Result<v1::path_match::Kind, Fault> {
+fn path_match(spec: Option<&HttpPathMatch>, field: &str) -> Result<v1::path_match::Kind, Fault> {
     let value = spec.and_then(|spec| spec.value.as_deref()).unwrap_or("/");
     let plain = || {
-        check_path(value)
+        path::check_match(value)
             .map_err(|problem| Fault::unsupported(format_args!("{field}.value"), problem))
     };
     match spec
@@ -56,7 +57,7 @@ fn path(spec: Option<&HttpPathMatch>, field: &str) -> Result<v1::path_match::Kin
             Ok(v1::path_match::Kind::Prefix(prefix.to_owned()))
         }
         "RegularExpression" => {
-            check_regex(value, field)?;
+            check_regex(value, true, field)?;
             Ok(v1::path_match::Kind::Regex(value.to_owned()))
         }
         other => Err(unknown_type(
@@ -90,7 +91,7 @@ fn values(
         let kind = match spec.type_.as_deref().unwrap_or("Exact") {
             "Exact" => v1::value_match::Kind::Exact(spec.value.clone()),
             "RegularExpression" => {
-                check_regex(&spec.value, &field)?;
+                check_regex(&spec.value, false, &field)?;
                 v1::value_match::Kind::Regex(spec.value.clone())
             }
             other => return Err(unknown_type(other, &field, "Exact, RegularExpression")),
@@ -105,51 +106,40 @@ fn values(
     Ok(matches)
 }
 
-/// A path that a canonical request path can equal or begin with.
-fn check_path(value: &str) -> Result<(), String> {
-    if !value.starts_with('/') {
-        return Err(format!(
-            "`{value}` does not begin with `/`; write an absolute path"
-        ));
-    }
-    if !value
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'))
-    {
-        return Err(format!(
-            "`{}` is no path; percent-encode what is not ASCII, leave out `?` and `#`",
-            value.escape_default()
-        ));
-    }
-    let dotted = value
-        .split('/')
-        .any(|element| element == "." || element == "..");
-    if dotted || value.contains("//") || value.to_ascii_lowercase().contains("%2f") {
-        return Err(format!(
-            "`{value}` matches no request, whose path has no `//`, `.`, `..` or `%2F`; write it without"
-        ));
-    }
-    Ok(())
-}
-
-/// Compiled as the dataplane does: the whole value, within a bound of size.
-fn check_regex(pattern: &str, field: &str) -> Result<(), Fault> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(REGEX_SIZE_LIMIT)
-        .build()
-        .map(drop)
-        .map_err(|error| {
-            // The last line says what; those before draw a picture of the place.
-            let text = error.to_string();
-            let problem = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            let problem =
-                format!("`{pattern}` is no regular expression: {problem}; write RE2 syntax");
-            Fault::unsupported(format_args!("{field}.value"), problem)
-        })
+/// Compiled as the dataplane does, which would refuse the whole configuration for one
+/// pattern: by itself first, because `a)|(b` would get out of the group around it.
+fn check_regex(pattern: &str, of_path: bool, field: &str) -> Result<(), Fault> {
+    let whole = format!(r"\A(?:{pattern})\z");
+    let compiled = if of_path {
+        let alone = Regex::new(pattern);
+        alone
+            .and_then(|_| {
+                RegexBuilder::new(&whole)
+                    .size_limit(LARGEST_PATTERN)
+                    .build()
+            })
+            .map(drop)
+    } else {
+        let alone = bytes::Regex::new(pattern);
+        alone
+            .and_then(|_| {
+                bytes::RegexBuilder::new(&whole)
+                    .size_limit(LARGEST_PATTERN)
+                    .build()
+            })
+            .map(drop)
+    };
+    compiled.map_err(|error| {
+        // The library draws a picture of several lines and says what it is in the last.
+        let text = error.to_string();
+        let problem = text
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let problem = format!("`{pattern}` is no regular expression: {problem}; write RE2 syntax");
+        Fault::unsupported(format_args!("{field}.value"), problem)
+    })
 }
 
 fn unknown_type(word: &str, field: &str, known: &str) -> Fault {
@@ -170,4 +160,4 @@ const METHODS: [&str; 9] = [
 ];
 
 /// Bytes of a compiled pattern. Patterns come from whoever may write routes.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
+const LARGEST_PATTERN: usize = 1 << 20;

@@ -83,9 +83,9 @@ pub(super) fn shadowed(
             match kept.iter().find(|older| clash(older, config)) {
                 Some(older) => {
                     let message = format!(
-                        "spec.listeners[{}]: port {} is that of listener {} of an older Gateway, with the same host \
-                         name or another protocol; change the port or the host name, or give this Gateway a dataplane \
-                         of its own",
+                        "listener {}: port {} is that of {} of an older Gateway, with the same host name, \
+                         another protocol or other addresses; change the port or the host name, or \
+                         give this Gateway a dataplane of its own",
                         plan.spec.name, config.port, older.id
                     );
                     shadowed.insert(plan.id.clone(), message);
@@ -98,14 +98,24 @@ pub(super) fn shadowed(
     shadowed
 }
 
+/// Two listeners share sockets only if all of their addresses are the same; sockets that
+/// have some in common would share traffic at random.
 fn clash(one: &v1::Listener, other: &v1::Listener) -> bool {
-    let share_address = one.addresses.is_empty()
-        || other.addresses.is_empty()
-        || one
-            .addresses
-            .iter()
-            .any(|address| other.addresses.contains(address));
-    one.port == other.port
-        && share_address
-        && (one.protocol != other.protocol || one.hostname == other.hostname)
+    if one.port != other.port {
+        return false;
+    }
+    if one.addresses == other.addresses {
+        return one.protocol != other.protocol || one.hostname == other.hostname;
+    }
+    bound(one)
+        .iter()
+        .any(|address| bound(other).contains(address))
+}
+
+/// None stands for every address of both kinds.
+fn bound(listener: &v1::Listener) -> Vec<&str> {
+    match listener.addresses.as_slice() {
+        [] => vec!["0.0.0.0", "::"],
+        addresses => addresses.iter().map(String::as_str).collect(),
+    }
 }

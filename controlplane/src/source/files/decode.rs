@@ -6,7 +6,7 @@ use k8s_openapi::{
 use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
 
-use crate::{gateway_api::GROUP, resources::Object};
+use crate::{gateway_api::GROUP, resources::Object, translate::check_key_pair};
 
 /// What a value turned out to be.
 pub(super) enum Outcome {
@@ -86,22 +86,41 @@ pub(super) fn object(value: Value) -> Outcome {
     };
     match complete(&mut object) {
         Ok(()) => Outcome::Object { object, unknown },
-        Err((field, message)) => broken(
-            &name,
+        Err(Refusal {
             field,
             message,
-            "write lower-case letters, digits, `-` and `.`",
-        ),
+            remedy,
+        }) => broken(&name, field, message, remedy),
+    }
+}
+
+/// What the API server would refuse, too.
+struct Refusal {
+    field: &'static str,
+    message: String,
+    remedy: &'static str,
+}
+
+impl Refusal {
+    fn name(field: &'static str, message: String) -> Self {
+        Self {
+            field,
+            message,
+            remedy: "write lower-case letters, digits, `-` and `.`",
+        }
     }
 }
 
 /// Fills in what the API server would.
-fn complete(object: &mut Object) -> Result<(), (&'static str, String)> {
+fn complete(object: &mut Object) -> Result<(), Refusal> {
     let cluster_scoped = object.is_cluster_scoped();
     let metadata = object.metadata_mut();
     let named = metadata.name.as_deref().unwrap_or_default();
     if !is_name(named, 253) {
-        return Err(("metadata.name", format!("`{named}` is no name")));
+        return Err(Refusal::name(
+            "metadata.name",
+            format!("`{named}` is no name"),
+        ));
     }
     if cluster_scoped {
         metadata.namespace = None;
@@ -110,7 +129,7 @@ fn complete(object: &mut Object) -> Result<(), (&'static str, String)> {
             .namespace
             .get_or_insert_with(|| "default".to_owned());
         if !is_name(namespace, 63) || namespace.contains('.') {
-            return Err((
+            return Err(Refusal::name(
                 "metadata.namespace",
                 format!("`{namespace}` is no name of a namespace"),
             ));
@@ -123,6 +142,7 @@ fn complete(object: &mut Object) -> Result<(), (&'static str, String)> {
         .get_or_insert(Time(Timestamp::UNIX_EPOCH));
     if let Object::Secret(secret) = object {
         merge_string_data(secret);
+        check_tls(secret)?;
     }
     Ok(())
 }
@@ -136,6 +156,23 @@ fn merge_string_data(secret: &mut Secret) {
                 .map(|(key, text)| (key, ByteString(text.into_bytes()))),
         );
     }
+}
+
+/// A certificate that went wrong must not take a listener down: so the file is refused, and
+/// the one before serves on.
+fn check_tls(secret: &Secret) -> Result<(), Refusal> {
+    if secret.type_.as_deref() != Some("kubernetes.io/tls") {
+        return Ok(());
+    }
+    let data = |name: &str| {
+        let value = secret.data.as_ref().and_then(|data| data.get(name));
+        value.map(|value| value.0.as_slice()).unwrap_or_default()
+    };
+    check_key_pair(data("tls.crt"), data("tls.key")).map_err(|message| Refusal {
+        field: "data",
+        message: message.to_owned(),
+        remedy: "correct the two together",
+    })
 }
 
 fn is_name(name: &str, longest: usize) -> bool {

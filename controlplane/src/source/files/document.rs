@@ -37,6 +37,11 @@ impl Content {
 pub(super) fn read(file: &str, text: &str) -> Result<Content, Vec<Problem>> {
     let mut content = Content::default();
     let mut refused = Vec::new();
+    if is_nested_absurdly(text) {
+        let place = Place { file, document: 0 };
+        let message = format!("opens more than {DEEPEST} brackets at once");
+        return Err(vec![place.problem("", "", message, "nest less deeply")]);
+    }
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let place = Place {
             file,
@@ -65,6 +70,22 @@ pub(super) fn read(file: &str, text: &str) -> Result<Content, Vec<Problem>> {
         Err(refused)
     }
 }
+
+/// The reader's time grows with the square of the depth, and its own limit comes after.
+fn is_nested_absurdly(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
+}
+
+/// No resource comes near; brackets within texts count too, as they are not told apart.
+const DEEPEST: usize = 1_000;
 
 /// A `List` stands for its items, an empty document for nothing.
 fn items(value: Value) -> Vec<(Option<String>, Value)> {

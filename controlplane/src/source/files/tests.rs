@@ -330,7 +330,7 @@ fn every_broken_object_of_a_file_is_named() {
         ),
         (
             "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Service}]}",
-            "items[0].metadata",
+            "items[0].metadata.name",
         ),
     ]
     .into();
@@ -482,5 +482,32 @@ fn hostile_yaml_is_refused() {
     ] {
         let now = look(&mut Folder::default(), &[("a.yaml", text)]);
         assert!(!now.problems.is_empty(), "{:.40}", text);
+    }
+}
+
+#[test]
+fn a_certificate_with_another_key_is_refused_and_the_one_before_serves_on() {
+    let pair = |crt: &str, key: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: site}}\n\
+             stringData: {{tls.crt: {crt:?}, tls.key: {key:?}}}\n"
+        )
+    };
+    let made = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let ((crt, key), (_, other_key)) = (made("a.example"), made("b.example"));
+    let mut folder = Folder::default();
+    let before = look(&mut folder, &[("site.yaml", &pair(&crt, &key))]);
+    assert_eq!(before.problems, []);
+    for broken in [pair(&crt, &other_key), pair("", &key), pair(&crt, "none")] {
+        let now = look(&mut folder, &[("site.yaml", &broken)]);
+        let problem = only(&now.problems);
+        assert_eq!(
+            (problem.object.as_str(), problem.field.as_str()),
+            ("Secret default/site", "data")
+        );
+        assert_eq!(now.resources, before.resources);
     }
 }
