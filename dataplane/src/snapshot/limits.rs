@@ -6,9 +6,9 @@ use tidegate_proto::v1;
 
 use super::problems::Object;
 
-/// The largest time that a setting may have, some 34 years: far from what would overflow
-/// a clock, and longer than any longest duration that the Gateway API can express.
-pub(super) const MAX_MILLISECONDS: u64 = 1 << 40;
+/// The largest time that a setting may have, some 139 years: far from what would overflow
+/// a clock, and longer than any duration that the Gateway API can express.
+pub(super) const MAX_MILLISECONDS: u64 = 1 << 42;
 
 /// What HTTP/1.1, HTTP/2 and HTTP/3 share.
 #[derive(Clone, Debug, PartialEq, Eq)]
