@@ -74,7 +74,15 @@ impl Origin {
         peer: SocketAddr,
     ) -> Self {
         let peer = Cell::new(peer);
-        Self { shard, binding, scheme, transport, local, server_name, peer }
+        Self {
+            shard,
+            binding,
+            scheme,
+            transport,
+            local,
+            server_name,
+            peer,
+        }
     }
 
     /// The client's address, which upstreams are told.
@@ -104,7 +112,9 @@ pub async fn serve(
 ) -> Response<Body> {
     let shard = &origin.shard;
     let (method, headers) = (request.method(), request.headers());
-    let trace = shard.telemetry.start_request(method, request.uri().path(), headers);
+    let trace = shard
+        .telemetry
+        .start_request(method, request.uri().path(), headers);
     let exchange = Exchange::begin(
         shard.metrics.clone(),
         trace,
@@ -135,7 +145,13 @@ async fn answer(
     let matched = accepted
         .listener
         .routes
-        .find(&accepted.host.name, &parts.method, &path, parts.uri.query(), &parts.headers)
+        .find(
+            &accepted.host.name,
+            &parts.method,
+            &path,
+            parts.uri.query(),
+            &parts.headers,
+        )
         .ok_or(Failure::NoRoute)?;
     exchange.routed(&matched.route.id, matched.rule.request_timeout);
 
@@ -146,7 +162,11 @@ async fn answer(
     let context = filter::Context {
         scheme: origin.scheme,
         host: &accepted.host.name,
-        port: if origin.binding.port == 0 { origin.local.port() } else { origin.binding.port },
+        port: if origin.binding.port == 0 {
+            origin.local.port()
+        } else {
+            origin.binding.port
+        },
         matched_prefix: matched.matched_prefix,
     };
     if let Some(direct) = filter::request(&matched.rule.filters, &mut parts, &context) {
@@ -158,9 +178,16 @@ async fn answer(
     }
     exchange.inject_trace(&mut parts.headers);
 
-    let upload =
-        exchange.request_body(body, accepted.framing.content_length, &accepted.listener.limits);
-    let request = forward::Outgoing { parts, upload, framing: accepted.framing };
+    let upload = exchange.request_body(
+        body,
+        accepted.framing.content_length,
+        &accepted.listener.limits,
+    );
+    let request = forward::Outgoing {
+        parts,
+        upload,
+        framing: accepted.framing,
+    };
     let upstream = forward::Upstream {
         backend: backend.backend,
         endpoints: configuration.endpoints.of(&backend.backend.id),
@@ -188,18 +215,16 @@ fn finish_direct(
 }
 
 /// RFC 7838: clients on TCP learn of HTTP/3, and only while it is there to be used.
-fn advertise_http3(
-    origin: &Origin,
-    configuration: &Configuration,
-    headers: &mut http::HeaderMap,
-) {
+fn advertise_http3(origin: &Origin, configuration: &Configuration, headers: &mut http::HeaderMap) {
     let over_tls = origin.transport == Transport::Tcp && origin.scheme == Scheme::Https;
     if !over_tls || !origin.shard.quic_up(&origin.binding) {
         return;
     }
     let binding = configuration.snapshot.binding(&origin.binding);
     let listener = binding.and_then(|binding| match &origin.server_name {
-        Some(name) => binding.listener_for(name).and_then(|listener| listener.http3.as_ref()),
+        Some(name) => binding
+            .listener_for(name)
+            .and_then(|listener| listener.http3.as_ref()),
         None => binding.http3(),
     });
     if let Some(http3) = listener {

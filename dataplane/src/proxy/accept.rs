@@ -6,9 +6,7 @@
 
 use std::borrow::Cow;
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
     Origin,
@@ -40,13 +38,20 @@ pub(super) fn accept<'a, B>(
     }
     let host = authority::of(request, origin.scheme)?;
     // The newest configuration may have no such binding; its connections still drain.
-    let binding = configuration.snapshot.binding(&origin.binding).ok_or(Failure::NoRoute)?;
+    let binding = configuration
+        .snapshot
+        .binding(&origin.binding)
+        .ok_or(Failure::NoRoute)?;
     let listener = listener(binding, origin.server_name.as_deref(), &host.name)?;
     if !listener.admission.admits(origin.peer().ip().to_canonical()) {
         return Err(Failure::Forbidden);
     }
     let framing = fields::check(request.version(), request.headers(), &listener.limits)?;
-    Ok(Accepted { listener, host, framing })
+    Ok(Accepted {
+        listener,
+        host,
+        framing,
+    })
 }
 
 /// The listener that serves the host. The connection was admitted by the server name's
@@ -59,7 +64,9 @@ fn listener<'a>(
     let listener = binding.listener_for(host).ok_or(Failure::NoRoute)?;
     if let Some(name) = server_name
         && name != host
-        && !binding.listener_for(name).is_some_and(|named| std::ptr::eq(&**named, &**listener))
+        && !binding
+            .listener_for(name)
+            .is_some_and(|named| std::ptr::eq(&**named, &**listener))
     {
         return Err(Failure::Misdirected);
     }
@@ -105,7 +112,9 @@ pub(super) fn target(uri: &Uri, path: &Cow<'_, str>) -> Result<Uri, Failure> {
             None => PathAndQuery::try_from(&**path),
         },
     };
-    whole.map(Uri::from).map_err(|_| Failure::Malformed("The target is no valid path."))
+    whole
+        .map(Uri::from)
+        .map_err(|_| Failure::Malformed("The target is no valid path."))
 }
 
 pub(super) fn refused_path(rejected: Rejected) -> Failure {

@@ -20,8 +20,13 @@ pub(crate) struct Host {
 /// Takes the host out of `:authority`, the absolute form or Host.
 pub(crate) fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Host, Failure> {
     let uri = request.uri();
-    if uri.scheme_str().is_some_and(|named| named != scheme.as_str()) {
-        return Err(Failure::Malformed("The scheme is not that of the connection."));
+    if uri
+        .scheme_str()
+        .is_some_and(|named| named != scheme.as_str())
+    {
+        return Err(Failure::Malformed(
+            "The scheme is not that of the connection.",
+        ));
     }
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = fields.next();
@@ -31,7 +36,9 @@ pub(crate) fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Host, Failur
     let value = match (uri.authority(), field) {
         (Some(authority), field) => {
             if field.is_some_and(|field| !agree(authority, field)) {
-                return Err(Failure::Malformed("Host is not the authority of the target."));
+                return Err(Failure::Malformed(
+                    "Host is not the authority of the target.",
+                ));
             }
             HeaderValue::from_str(authority.as_str())
                 .map_err(|_| Failure::Malformed("The authority is no host name."))?
@@ -47,7 +54,10 @@ pub(crate) fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Host, Failur
 }
 
 fn agree(authority: &Authority, field: &HeaderValue) -> bool {
-    authority.as_str().as_bytes().eq_ignore_ascii_case(field.as_bytes())
+    authority
+        .as_str()
+        .as_bytes()
+        .eq_ignore_ascii_case(field.as_bytes())
 }
 
 /// `host [":" port]` without user information; the host in the form that is compared.
@@ -57,7 +67,11 @@ fn name(value: &HeaderValue) -> Option<String> {
         Some(rest) => {
             let (address, rest) = rest.split_once(']')?;
             address.parse::<std::net::Ipv6Addr>().ok()?;
-            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+            let port = if rest.is_empty() {
+                None
+            } else {
+                Some(rest.strip_prefix(':')?)
+            };
             (&text[..address.len() + 2], port)
         }
         None => match text.split_once(':') {
@@ -98,27 +112,59 @@ mod tests {
     fn the_host_is_found_and_normalised_in_every_version() {
         let rows = [
             (Version::HTTP_11, "/", vec!["example.com"], "example.com"),
-            (Version::HTTP_11, "/", vec!["Example.COM:8443"], "example.com"),
+            (
+                Version::HTTP_11,
+                "/",
+                vec!["Example.COM:8443"],
+                "example.com",
+            ),
             (Version::HTTP_11, "/", vec!["example.com."], "example.com"),
             (Version::HTTP_11, "/", vec!["example.com:"], "example.com"),
             (Version::HTTP_11, "/", vec!["127.0.0.1:8443"], "127.0.0.1"),
-            (Version::HTTP_11, "/", vec!["[2001:DB8::1]:8443"], "[2001:db8::1]"),
+            (
+                Version::HTTP_11,
+                "/",
+                vec!["[2001:DB8::1]:8443"],
+                "[2001:db8::1]",
+            ),
             (Version::HTTP_11, "/", vec!["[::1]"], "[::1]"),
-            (Version::HTTP_11, "https://a.example/", vec!["a.example"], "a.example"),
+            (
+                Version::HTTP_11,
+                "https://a.example/",
+                vec!["a.example"],
+                "a.example",
+            ),
             (Version::HTTP_2, "https://a.example/", vec![], "a.example"),
-            (Version::HTTP_2, "https://a.example/", vec!["A.example"], "a.example"),
-            (Version::HTTP_3, "https://a.example:1/x", vec!["a.example:1"], "a.example"),
+            (
+                Version::HTTP_2,
+                "https://a.example/",
+                vec!["A.example"],
+                "a.example",
+            ),
+            (
+                Version::HTTP_3,
+                "https://a.example:1/x",
+                vec!["a.example:1"],
+                "a.example",
+            ),
             (Version::HTTP_3, "/x", vec!["a.example"], "a.example"),
         ];
         for (version, uri, hosts, expected) in rows {
             let host = of(&request(version, uri, &hosts), Scheme::Https);
-            assert_eq!(host.map(|host| host.name).as_deref(), Ok(expected), "{uri} {hosts:?}");
+            assert_eq!(
+                host.map(|host| host.name).as_deref(),
+                Ok(expected),
+                "{uri} {hosts:?}"
+            );
         }
     }
 
     #[test]
     fn the_upstream_gets_the_host_as_the_client_wrote_it() {
-        let host = of(&request(Version::HTTP_11, "/", &["Example.COM:8443"]), Scheme::Http);
+        let host = of(
+            &request(Version::HTTP_11, "/", &["Example.COM:8443"]),
+            Scheme::Http,
+        );
         assert_eq!(host.expect("valid").value, "Example.COM:8443");
     }
 
@@ -142,12 +188,19 @@ mod tests {
             (Version::HTTP_2, "/", vec![]),
             (Version::HTTP_2, "https://a.example/", vec!["b.example"]),
             (Version::HTTP_2, "https://u@a.example/", vec![]),
-            (Version::HTTP_3, "https://a.example/", vec!["a.example:8443"]),
+            (
+                Version::HTTP_3,
+                "https://a.example/",
+                vec!["a.example:8443"],
+            ),
             (Version::HTTP_3, "http://a.example/", vec![]),
         ];
         for (version, uri, hosts) in rows {
             let host = of(&request(version, uri, &hosts), Scheme::Https);
-            assert!(matches!(host, Err(Failure::Malformed(_))), "{uri} {hosts:?} gave {host:?}");
+            assert!(
+                matches!(host, Err(Failure::Malformed(_))),
+                "{uri} {hosts:?} gave {host:?}"
+            );
         }
     }
 }

@@ -62,7 +62,11 @@ impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(Some(bytes))
+        }
     }
 }
 
@@ -78,9 +82,10 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             // Hyper says in many words that the client went away; none of them helps.
-            Self::Hyper(body) => {
-                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|_| BodyError::Reset)))
-            }
+            Self::Hyper(body) => Poll::Ready(
+                ready!(Pin::new(body).poll_frame(cx))
+                    .map(|frame| frame.map_err(|_| BodyError::Reset)),
+            ),
             Self::Boxed(body) => body.as_mut().poll_frame(cx),
             Self::Upstream(body) => Pin::new(body).poll_frame(cx),
         }
@@ -99,7 +104,9 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Hyper(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),

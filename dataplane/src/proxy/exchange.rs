@@ -84,7 +84,8 @@ impl Exchange {
             self.trace.set(Some(trace));
         }
         self.route.replace(Some(route.clone()));
-        self.deadline.set(request_timeout.map(|timeout| self.started + timeout));
+        self.deadline
+            .set(request_timeout.map(|timeout| self.started + timeout));
     }
 
     /// Makes the body that the upstream is sent. `content_length` is what the client announced.
@@ -153,7 +154,10 @@ impl Exchange {
         }
         // Dropped without an answer: the client did not wait for one.
         let status = self.status.get();
-        let error = self.error.get().or(status.is_none().then_some(Failure::ClientGone.label()));
+        let error = self
+            .error
+            .get()
+            .or(status.is_none().then_some(Failure::ClientGone.label()));
         let route = self.route.borrow();
         self.metrics.http.request_finished(&RequestEnd {
             method: &self.method,

@@ -108,7 +108,10 @@ impl Failure {
         let mut response = Response::new(Body::full(text));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
         response
     }

@@ -33,7 +33,11 @@ pub(crate) fn check(
     if headers.contains_key(header::TRANSFER_ENCODING) {
         check_transfer_encoding(version, headers)?;
     }
-    if headers.get_all(header::UPGRADE).iter().any(|value| has_token(value, "websocket")) {
+    if headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .any(|value| has_token(value, "websocket"))
+    {
         return Err(Failure::NotImplemented);
     }
     let mut te = headers.get_all(header::TE).iter();
@@ -50,8 +54,10 @@ fn check_size(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Failure> {
     if headers.len() > limits.max_fields {
         return Err(Failure::FieldsTooLarge);
     }
-    let size: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
     if size as u64 > limits.max_field_section_size {
         return Err(Failure::FieldsTooLarge);
     }
@@ -60,14 +66,25 @@ fn check_size(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Failure> {
 
 /// RFC 9113 8.2 and RFC 9114 4.2: nothing that is about a connection, and no padding.
 fn check_multiplexed(headers: &HeaderMap) -> Result<(), Failure> {
-    if CONNECTION_SPECIFIC.iter().any(|name| headers.contains_key(name)) {
-        return Err(Failure::Malformed("A field is about a connection, which only HTTP/1.1 has."));
+    if CONNECTION_SPECIFIC
+        .iter()
+        .any(|name| headers.contains_key(name))
+    {
+        return Err(Failure::Malformed(
+            "A field is about a connection, which only HTTP/1.1 has.",
+        ));
     }
-    if headers.get_all(header::TE).iter().any(|value| value != "trailers") {
+    if headers
+        .get_all(header::TE)
+        .iter()
+        .any(|value| value != "trailers")
+    {
         return Err(Failure::Malformed("TE may only say trailers."));
     }
     if headers.values().any(is_padded) {
-        return Err(Failure::Malformed("A field value begins or ends with white space."));
+        return Err(Failure::Malformed(
+            "A field value begins or ends with white space.",
+        ));
     }
     Ok(())
 }
@@ -76,13 +93,19 @@ fn check_multiplexed(headers: &HeaderMap) -> Result<(), Failure> {
 fn check_transfer_encoding(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
     let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
     let only_chunked = values.next().is_some_and(|value| {
-        value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("chunked"))
+        value
+            .to_str()
+            .is_ok_and(|value| value.trim().eq_ignore_ascii_case("chunked"))
     }) && values.next().is_none();
     if version < Version::HTTP_11 || !only_chunked {
-        return Err(Failure::Malformed("Only the transfer coding chunked is understood."));
+        return Err(Failure::Malformed(
+            "Only the transfer coding chunked is understood.",
+        ));
     }
     if headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Failure::Malformed("Content-Length and Transfer-Encoding exclude each other."));
+        return Err(Failure::Malformed(
+            "Content-Length and Transfer-Encoding exclude each other.",
+        ));
     }
     Ok(())
 }
@@ -91,14 +114,22 @@ fn check_transfer_encoding(version: Version, headers: &HeaderMap) -> Result<(), 
 /// hopes for two recipients that read them differently.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(Failure::Malformed("Content-Length is repeated."));
     }
     // `parse` alone would take a sign.
     let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
-    let length = value.to_str().ok().filter(|_| digits).and_then(|value| value.parse().ok());
-    length.map(Some).ok_or(Failure::Malformed("Content-Length is no number of bytes."))
+    let length = value
+        .to_str()
+        .ok()
+        .filter(|_| digits)
+        .and_then(|value| value.parse().ok());
+    length
+        .map(Some)
+        .ok_or(Failure::Malformed("Content-Length is no number of bytes."))
 }
 
 fn expects_continue(headers: &HeaderMap) -> Result<bool, Failure> {
@@ -116,7 +147,10 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Failure> {
 /// framed, routed or authorized the request (RFC 9110 6.5.1).
 pub(crate) fn trailers_may_pass(trailers: &HeaderMap, limits: &HttpLimits) -> bool {
     check_size(trailers, limits).is_ok()
-        && !CONNECTION_SPECIFIC.iter().chain(&NOT_IN_TRAILERS).any(|name| trailers.contains_key(name))
+        && !CONNECTION_SPECIFIC
+            .iter()
+            .chain(&NOT_IN_TRAILERS)
+            .any(|name| trailers.contains_key(name))
 }
 
 /// Removes what is for one connection only (RFC 9110 7.6.1), in either direction. `Trailer`
@@ -145,7 +179,9 @@ fn has_token(value: &HeaderValue, token: &str) -> bool {
     value.to_str().is_ok_and(|value| {
         // Parameters, as in `trailers;q=0.5`, and versions do not change what is meant.
         value.split(',').any(|part| {
-            part.split([';', '/']).next().is_some_and(|part| part.trim().eq_ignore_ascii_case(token))
+            part.split([';', '/'])
+                .next()
+                .is_some_and(|part| part.trim().eq_ignore_ascii_case(token))
         })
     })
 }
@@ -163,8 +199,11 @@ static CONNECTION_SPECIFIC: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-static HOP_BY_HOP: [HeaderName; 3] =
-    [header::TE, header::PROXY_AUTHORIZATION, HeaderName::from_static("http2-settings")];
+static HOP_BY_HOP: [HeaderName; 3] = [
+    header::TE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("http2-settings"),
+];
 
 static NOT_IN_TRAILERS: [HeaderName; 9] = [
     header::CONTENT_LENGTH,

@@ -18,12 +18,7 @@ use super::{
     interim::Interims,
     upstream::Lease,
 };
-use crate::{
-    balance,
-    filter::Filter,
-    route::Rule,
-    snapshot::Backend,
-};
+use crate::{balance, filter::Filter, route::Rule, snapshot::Backend};
 
 /// A request that is ready to go.
 pub(super) struct Outgoing {
@@ -51,7 +46,10 @@ pub(super) struct Chosen<'a> {
 pub(super) fn choose(rule: &Rule) -> Result<Chosen<'_>, Failure> {
     let chosen = balance::pick(&rule.backends, &mut rand::rng()).ok_or(Failure::Unresolved)?;
     let backend = chosen.backend.as_ref().ok_or(Failure::Unresolved)?;
-    Ok(Chosen { backend, filters: &chosen.filters })
+    Ok(Chosen {
+        backend,
+        filters: &chosen.filters,
+    })
 }
 
 /// The response's head, its content, and the connection that it comes on.
@@ -63,8 +61,13 @@ pub(super) async fn forward(
     exchange: &Rc<Exchange>,
 ) -> Result<(response::Parts, Incoming, Lease), Failure> {
     let request = exchange.deadline().map(|at| (at, Failure::RequestTimeout));
-    let backend = upstream.timeout.map(|time| (Instant::now() + time, Failure::BackendTimeout));
-    let limit = [request, backend].into_iter().flatten().min_by_key(|(at, _)| *at);
+    let backend = upstream
+        .timeout
+        .map(|time| (Instant::now() + time, Failure::BackendTimeout));
+    let limit = [request, backend]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at);
 
     let attempt = attempt(origin, outgoing, upstream, interim);
     let outcome = match limit {
@@ -94,7 +97,11 @@ async fn attempt(
     upstream: Upstream<'_>,
     interim: Interim<'_>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    let Outgoing { parts, mut upload, framing } = outgoing;
+    let Outgoing {
+        parts,
+        mut upload,
+        framing,
+    } = outgoing;
     if framing.expects_continue {
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::CONTINUE;
@@ -105,15 +112,22 @@ async fn attempt(
     }
     let mut request = Request::from_parts(parts, upload);
     let shard = &origin.shard;
-    let Upstream { backend, endpoints, .. } = upstream;
+    let Upstream {
+        backend, endpoints, ..
+    } = upstream;
     match origin.transport {
         // Hyper's server has no way to send them.
         Transport::Tcp => {
-            shard.upstreams.send(backend, endpoints, request, &shard.metrics.http).await
+            shard
+                .upstreams
+                .send(backend, endpoints, request, &shard.metrics.http)
+                .await
         }
         Transport::Quic => {
             let interims = Interims::of(&mut request, shard.metrics.clone());
-            let response = shard.upstreams.send(backend, endpoints, request, &shard.metrics.http);
+            let response = shard
+                .upstreams
+                .send(backend, endpoints, request, &shard.metrics.http);
             interims.relay(interim, response).await
         }
     }

@@ -22,8 +22,11 @@ pub(crate) struct Hop<'a> {
 
 /// Replaces everything that is said of the client in `headers`.
 pub(crate) fn set(headers: &mut HeaderMap, hop: Hop<'_>) {
-    let claimed: Vec<HeaderName> =
-        headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    let claimed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name.as_str()))
+        .cloned()
+        .collect();
     for name in claimed {
         headers.remove(name);
     }
@@ -77,7 +80,12 @@ mod tests {
     fn told(client_says: &[(&'static str, &'static str)], peer: &str) -> HeaderMap {
         let mut headers: HeaderMap = client_says
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect();
         let hop = Hop {
             peer: peer.parse().expect("an address"),
@@ -92,14 +100,16 @@ mod tests {
     #[test]
     fn upstreams_learn_the_client_host_scheme_and_port() {
         let headers = told(&[], "192.0.2.7:50000");
-        let expected =
-            [
-                ("forwarded", r#"for=192.0.2.7;host="shop.example:8443";proto=https"#),
-                ("x-forwarded-for", "192.0.2.7"),
-                ("x-forwarded-proto", "https"),
-                ("x-forwarded-host", "shop.example:8443"),
-                ("x-forwarded-port", "8443"),
-            ];
+        let expected = [
+            (
+                "forwarded",
+                r#"for=192.0.2.7;host="shop.example:8443";proto=https"#,
+            ),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example:8443"),
+            ("x-forwarded-port", "8443"),
+        ];
         assert_eq!(headers.len(), expected.len());
         for (name, value) in expected {
             assert_eq!(headers[name], value);
@@ -109,9 +119,17 @@ mod tests {
     #[test]
     fn an_ipv6_client_is_bracketed_and_a_mapped_one_is_ipv4() {
         let headers = told(&[], "[2001:db8::7]:50000");
-        assert!(headers["forwarded"].to_str().unwrap().starts_with(r#"for="[2001:db8::7]";"#));
+        assert!(
+            headers["forwarded"]
+                .to_str()
+                .unwrap()
+                .starts_with(r#"for="[2001:db8::7]";"#)
+        );
         assert_eq!(headers["x-forwarded-for"], "2001:db8::7");
-        assert_eq!(told(&[], "[::ffff:192.0.2.7]:1")["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(
+            told(&[], "[::ffff:192.0.2.7]:1")["x-forwarded-for"],
+            "192.0.2.7"
+        );
     }
 
     #[test]

@@ -47,9 +47,15 @@ impl Pause {
                 None => self.sleep = Some(Box::pin(tokio::time::sleep_until(until))),
             }
         }
-        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        let Some(sleep) = &mut self.sleep else {
+            return Poll::Pending;
+        };
         sleep.as_mut().poll(cx).map(|()| {
-            if Some(sleep.deadline()) == deadline { Exceeded::Deadline } else { Exceeded::Idle }
+            if Some(sleep.deadline()) == deadline {
+                Exceeded::Deadline
+            } else {
+                Exceeded::Idle
+            }
         })
     }
 }

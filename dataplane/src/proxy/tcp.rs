@@ -8,13 +8,7 @@ mod drive;
 mod live;
 mod reply;
 
-use std::{
-    convert::Infallible,
-    io,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::future;
 use http::Request;
@@ -43,12 +37,13 @@ use crate::{
 
 /// Accepts on these sockets until it is dropped. Connections live on as tasks of their
 /// own. The sockets must be non-blocking.
-pub async fn listen(
-    shard: Rc<Shard>,
-    binding: BindingKey,
-    sockets: Vec<std::net::TcpListener>,
-) {
-    future::join_all(sockets.into_iter().map(|socket| accept(&shard, &binding, socket))).await;
+pub async fn listen(shard: Rc<Shard>, binding: BindingKey, sockets: Vec<std::net::TcpListener>) {
+    future::join_all(
+        sockets
+            .into_iter()
+            .map(|socket| accept(&shard, &binding, socket)),
+    )
+    .await;
 }
 
 async fn accept(shard: &Rc<Shard>, binding: &BindingKey, socket: std::net::TcpListener) {
@@ -100,9 +95,20 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
     drop(configuration);
     let limits = binding.listeners[0].limits.clone();
     let wire = Wire::new(stream, limits.body_idle_timeout);
-    let live = Rc::new(Live::new(peer, local, wire.traffic(), limits.header_timeout));
+    let live = Rc::new(Live::new(
+        peer,
+        local,
+        wire.traffic(),
+        limits.header_timeout,
+    ));
     let registered = Registered::new(shard.clone(), live.clone());
-    let accepted = Accepted { shard, key, binding, live, limits };
+    let accepted = Accepted {
+        shard,
+        key,
+        binding,
+        live,
+        limits,
+    };
     let ending = match accepted.binding.scheme {
         Scheme::Https => accepted.over_tls(wire, &registered).await,
         Scheme::Http => accepted.in_clear(wire, &registered).await,
@@ -147,7 +153,8 @@ impl Accepted {
         };
         let listener = listener.unwrap_or(&self.binding.listeners[0]).clone();
         self.live.listener.replace(Some(listener.id.clone()));
-        self.speak(stream, multiplex, info, Some(&listener), registered).await
+        self.speak(stream, multiplex, info, Some(&listener), registered)
+            .await
     }
 
     async fn in_clear(self, mut wire: Wire, registered: &Registered) -> Ending {
@@ -161,14 +168,20 @@ impl Accepted {
             Err(ending) => return ending,
         };
         let alpn = if multiplex { "h2" } else { "http/1.1" };
-        let info = TlsInfo { alpn: alpn.into(), ..TlsInfo::default() };
+        let info = TlsInfo {
+            alpn: alpn.into(),
+            ..TlsInfo::default()
+        };
         // Among several, the first request's host tells.
         let only = match &*self.binding.listeners {
             [only] => Some(only.clone()),
             _ => None,
         };
-        self.live.listener.replace(only.as_ref().map(|listener| listener.id.clone()));
-        self.speak(wire, multiplex, info, only.as_ref(), registered).await
+        self.live
+            .listener
+            .replace(only.as_ref().map(|listener| listener.id.clone()));
+        self.speak(wire, multiplex, info, only.as_ref(), registered)
+            .await
     }
 
     async fn speak<S>(
@@ -187,9 +200,10 @@ impl Accepted {
             self.shard.metrics.http.tcp_refused("admission");
             return Ending::new(ClosedBy::Admission, "the address is not admitted");
         }
-        let limits = listener.map_or_else(|| self.limits.clone(), |listener| listener.limits.clone());
+        let limits =
+            listener.map_or_else(|| self.limits.clone(), |listener| listener.limits.clone());
         let server_name = (!tls.server_name.is_empty()).then(|| Rc::from(&*tls.server_name));
-        self.live.established(tls);
+        self.live.established(tls, self.binding.scheme);
         registered.report_established();
         let listener = self.live.listener.borrow().clone();
         if let Some(deadline) = self.shard.drain_deadline(listener.as_deref()) {
@@ -217,10 +231,16 @@ impl Accepted {
         let rules = Rules::new(&limits, multiplex);
         let ending = if multiplex {
             let connection = http2(&limits, &streams).serve_connection(io, service);
-            drive::drive(&self.live, rules, &streams, connection, |it| it.graceful_shutdown()).await
+            drive::drive(&self.live, rules, &streams, connection, |it| {
+                it.graceful_shutdown()
+            })
+            .await
         } else {
             let connection = http1(&limits).serve_connection(io, service);
-            drive::drive(&self.live, rules, &streams, connection, |it| it.graceful_shutdown()).await
+            drive::drive(&self.live, rules, &streams, connection, |it| {
+                it.graceful_shutdown()
+            })
+            .await
         };
         streams.abort();
         ending

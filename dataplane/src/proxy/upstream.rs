@@ -43,8 +43,9 @@ impl Pools {
         let pool = self.backends.pool(backend);
         let mut tried = Vec::new();
         while tried.len() < MOST_ENDPOINTS {
-            let chosen =
-                self.balancer.choose(endpoints, &tried, Instant::now(), &mut rand::rng());
+            let chosen = self
+                .balancer
+                .choose(endpoints, &tried, Instant::now(), &mut rand::rng());
             let Some(address) = chosen else { break };
             let in_flight = self.balancer.begin(address);
             let endpoint = pool.endpoint(address);
@@ -53,7 +54,10 @@ impl Pools {
                     if sent.dialed {
                         self.balancer.connected(address);
                     }
-                    return Ok((sent.response, Lease::new(sent.connection, endpoint, in_flight)));
+                    return Ok((
+                        sent.response,
+                        Lease::new(sent.connection, endpoint, in_flight),
+                    ));
                 }
                 Err(SendError::Dial(error, unsent)) => {
                     tracing::debug!(backend = %backend.id, %address, %error, "no connection");
@@ -67,7 +71,11 @@ impl Pools {
                 }
             }
         }
-        Err(if tried.is_empty() { Failure::NoEndpoints } else { Failure::Connect })
+        Err(if tried.is_empty() {
+            Failure::NoEndpoints
+        } else {
+            Failure::Connect
+        })
     }
 }
 

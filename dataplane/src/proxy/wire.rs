@@ -70,7 +70,9 @@ impl Wire {
             }
             self.peeked.reserve(FIRST_READ);
             let read = self.stream.read_buf(&mut self.peeked).await?;
-            self.traffic.received.set(self.traffic.received.get() + read as u64);
+            self.traffic
+                .received
+                .set(self.traffic.received.get() + read as u64);
             if read == 0 {
                 return Ok(false);
             }
@@ -114,7 +116,9 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let read = (buf.filled().len() - before) as u64;
-        this.traffic.received.set(this.traffic.received.get() + read);
+        this.traffic
+            .received
+            .set(this.traffic.received.get() + read);
         Poll::Ready(Ok(()))
     }
 }

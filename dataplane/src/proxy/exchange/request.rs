@@ -30,7 +30,9 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     pub(super) fn new(exchange: Rc<Exchange>) -> Self {
         let empty = exchange.upload.borrow().is_end();
-        Self { exchange: (!empty).then_some(exchange) }
+        Self {
+            exchange: (!empty).then_some(exchange),
+        }
     }
 
     /// A body without content.
@@ -42,7 +44,9 @@ impl RequestBody {
     /// HTTP/2 clients often end a GET with a frame of its own. Waits only where the head
     /// said that there is none.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
-        let Some(exchange) = &self.exchange else { return Ok(()) };
+        let Some(exchange) = &self.exchange else {
+            return Ok(());
+        };
         std::future::poll_fn(|cx| exchange.upload.borrow_mut().poll_settle(cx, exchange)).await?;
         let ended = exchange.upload.borrow().is_end();
         if ended {
@@ -60,7 +64,9 @@ impl HttpBody for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
+        let Some(exchange) = &self.exchange else {
+            return Poll::Ready(None);
+        };
         let mut upload = exchange.upload.borrow_mut();
         let frame = ready!(upload.poll(cx, exchange));
         if let (Some(Ok(frame)), Some(unsent)) = (&frame, &mut upload.unsent) {
@@ -70,12 +76,20 @@ impl HttpBody for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.as_ref().is_none_or(|exchange| exchange.upload.borrow().is_end())
+        self.exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.upload.borrow().is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(exchange) = &self.exchange else { return SizeHint::with_exact(0) };
-        exchange.upload.borrow().unsent.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let Some(exchange) = &self.exchange else {
+            return SizeHint::with_exact(0);
+        };
+        exchange
+            .upload
+            .borrow()
+            .unsent
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -116,9 +130,20 @@ impl Upload {
             Some(1..) => Stage::Failed(Failure::from(&BodyError::LengthMismatch)),
             _ => Stage::Done,
         };
-        let body = if matches!(stage, Stage::Open) { body } else { Body::Empty };
+        let body = if matches!(stage, Stage::Open) {
+            body
+        } else {
+            Body::Empty
+        };
         let (unread, unsent) = (content_length, content_length);
-        Self { body, unread, unsent, stage, limits: limits.clone(), ..Self::default() }
+        Self {
+            body,
+            unread,
+            unsent,
+            stage,
+            limits: limits.clone(),
+            ..Self::default()
+        }
     }
 
     /// Whether the whole request was read.
@@ -200,9 +225,13 @@ impl Upload {
         if length == 0 {
             return Ok(None);
         }
-        exchange.request_bytes.set(exchange.request_bytes.get() + length);
+        exchange
+            .request_bytes
+            .set(exchange.request_bytes.get() + length);
         if let Some(unread) = &mut self.unread {
-            *unread = unread.checked_sub(length).ok_or(BodyError::LengthMismatch)?;
+            *unread = unread
+                .checked_sub(length)
+                .ok_or(BodyError::LengthMismatch)?;
             if *unread == 0 && !self.body.is_end_stream() {
                 self.held = Some(data);
                 return Ok(None);
@@ -217,7 +246,9 @@ impl Upload {
 
     fn take_trailers(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, BodyError> {
         self.check_length()?;
-        let Ok(trailers) = frame.into_trailers() else { return Ok(None) };
+        let Ok(trailers) = frame.into_trailers() else {
+            return Ok(None);
+        };
         if !fields::trailers_may_pass(&trailers, &self.limits) {
             return Err(BodyError::Trailers);
         }

@@ -31,7 +31,12 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     pub(crate) fn new(incoming: Incoming, exchange: Rc<Exchange>, lease: Lease) -> Self {
-        let mut body = Self { incoming, exchange, lease: Some(lease), pause: Pause::default() };
+        let mut body = Self {
+            incoming,
+            exchange,
+            lease: Some(lease),
+            pause: Pause::default(),
+        };
         // Nobody may ever ask for the content of a response that has none.
         if body.incoming.is_end_stream() {
             body.end(None);
@@ -40,7 +45,9 @@ impl ResponseBody {
     }
 
     fn end(&mut self, error: Option<&'static str>) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
         // An upload that still runs would go on into whatever comes next on the connection.
         if error.is_none() && self.exchange.upload_is_done() {
             lease.release();

@@ -71,21 +71,27 @@ struct Fixture {
 fn fixture(announced: Option<u64>, knows_its_end: bool, steps: &[Step]) -> Fixture {
     let exchange = Exchange::begin(
         Arc::new(ShardMetrics::default()),
-        crate::telemetry::Telemetry::default().start_request(
-            &Method::POST,
-            "/",
-            &HeaderMap::new(),
-        ),
+        crate::telemetry::Telemetry::default().start_request(&Method::POST, "/", &HeaderMap::new()),
         Method::POST,
         Version::HTTP_3,
         "https",
     );
     let dropped = Rc::new(Cell::new(false));
-    let script =
-        Script { steps: steps.iter().cloned().collect(), knows_its_end, dropped: dropped.clone() };
-    let limits = HttpLimits { body_idle_timeout: IDLE, ..HttpLimits::default() };
+    let script = Script {
+        steps: steps.iter().cloned().collect(),
+        knows_its_end,
+        dropped: dropped.clone(),
+    };
+    let limits = HttpLimits {
+        body_idle_timeout: IDLE,
+        ..HttpLimits::default()
+    };
     let body = exchange.request_body(Body::Boxed(Box::pin(script)), announced, &limits);
-    Fixture { exchange, body, dropped }
+    Fixture {
+        exchange,
+        body,
+        dropped,
+    }
 }
 
 /// What the upstream gets: the content, and how it ends.
@@ -125,7 +131,11 @@ async fn content_as_long_as_announced_passes_whole() {
         for (announced, steps, content, trailers) in rows {
             let mut it = fixture(*announced, knows_its_end, steps);
             let (got, end) = received(&mut it.body).await;
-            assert_eq!((&*got, end.ok()), (*content, Some(*trailers)), "{announced:?} {content}");
+            assert_eq!(
+                (&*got, end.ok()),
+                (*content, Some(*trailers)),
+                "{announced:?} {content}"
+            );
             assert!(it.exchange.upload_is_done() && it.dropped.get());
             assert_eq!(it.exchange.request_bytes.get(), content.len() as u64);
         }
@@ -235,5 +245,8 @@ async fn settling_loses_nothing_and_does_not_wait_for_content() {
     assert!(!waiting.body.is_end_stream());
 
     let mut smuggled = fixture(Some(0), false, &[Data("GET / HTTP/1.1")]);
-    assert!(matches!(smuggled.body.settle().await, Err(Failure::Malformed(_))));
+    assert!(matches!(
+        smuggled.body.settle().await,
+        Err(Failure::Malformed(_))
+    ));
 }

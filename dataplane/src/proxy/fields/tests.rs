@@ -11,7 +11,10 @@ fn fields(rows: &[(&str, &str)]) -> HeaderMap {
     rows.iter()
         .map(|(name, value)| {
             let name: HeaderName = name.parse().expect("a field name");
-            (name, HeaderValue::from_bytes(value.as_bytes()).expect("a field value"))
+            (
+                name,
+                HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
+            )
         })
         .collect()
 }
@@ -21,7 +24,10 @@ fn verdict(version: Version, rows: &[(&str, &str)]) -> Result<Framing, u16> {
 }
 
 fn framing(content_length: Option<u64>) -> Framing {
-    Framing { content_length, ..Framing::default() }
+    Framing {
+        content_length,
+        ..Framing::default()
+    }
 }
 
 #[test]
@@ -31,7 +37,10 @@ fn every_version_gets_the_same_verdict_on_framing() {
         (&[("content-length", "0")], Ok(Some(0))),
         (&[("content-length", "5")], Ok(Some(5))),
         (&[("content-length", "0005")], Ok(Some(5))),
-        (&[("content-length", "18446744073709551615")], Ok(Some(u64::MAX))),
+        (
+            &[("content-length", "18446744073709551615")],
+            Ok(Some(u64::MAX)),
+        ),
         (&[("content-length", "18446744073709551616")], Err(400)),
         (&[("content-length", "")], Err(400)),
         (&[("content-length", "+5")], Err(400)),
@@ -41,15 +50,25 @@ fn every_version_gets_the_same_verdict_on_framing() {
         (&[("content-length", "5 5")], Err(400)),
         (&[("content-length", "5, 5")], Err(400)),
         (&[("content-length", "5,6")], Err(400)),
-        (&[("content-length", "5"), ("content-length", "5")], Err(400)),
-        (&[("content-length", "5"), ("content-length", "6")], Err(400)),
+        (
+            &[("content-length", "5"), ("content-length", "5")],
+            Err(400),
+        ),
+        (
+            &[("content-length", "5"), ("content-length", "6")],
+            Err(400),
+        ),
         (&[("content-length", "\u{665}")], Err(400)),
         (&[("expect", "100-continue, x")], Err(417)),
         (&[("expect", "magic")], Err(417)),
     ];
     for version in [V10, V11, V2, V3] {
         for (fields, expected) in rows {
-            assert_eq!(verdict(version, fields), expected.map(framing), "{version:?} {fields:?}");
+            assert_eq!(
+                verdict(version, fields),
+                expected.map(framing),
+                "{version:?} {fields:?}"
+            );
         }
     }
 }
@@ -67,16 +86,27 @@ fn transfer_codings_are_for_http_1_1_and_only_chunked() {
         (V11, &[("transfer-encoding", "")], Err(400)),
         (
             V11,
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
             Err(400),
         ),
-        (V11, &[("transfer-encoding", "chunked"), ("content-length", "5")], Err(400)),
+        (
+            V11,
+            &[("transfer-encoding", "chunked"), ("content-length", "5")],
+            Err(400),
+        ),
         (V10, &[("transfer-encoding", "chunked")], Err(400)),
         (V2, &[("transfer-encoding", "chunked")], Err(400)),
         (V3, &[("transfer-encoding", "chunked")], Err(400)),
     ];
     for (version, fields, expected) in rows {
-        assert_eq!(verdict(*version, fields).map(drop), *expected, "{version:?} {fields:?}");
+        assert_eq!(
+            verdict(*version, fields).map(drop),
+            *expected,
+            "{version:?} {fields:?}"
+        );
     }
 }
 
@@ -98,7 +128,11 @@ fn what_is_about_a_connection_is_malformed_in_http_2_and_3_only() {
     ];
     for (fields, expected) in rows {
         for version in [V2, V3] {
-            assert_eq!(verdict(version, fields).map(drop), Err(*expected), "{fields:?}");
+            assert_eq!(
+                verdict(version, fields).map(drop),
+                Err(*expected),
+                "{fields:?}"
+            );
         }
         assert_eq!(verdict(V11, fields).map(drop), Ok(()), "{fields:?}");
     }
@@ -106,31 +140,58 @@ fn what_is_about_a_connection_is_malformed_in_http_2_and_3_only() {
 
 #[test]
 fn what_the_client_waits_for_and_takes_is_noticed() {
-    let trailers = Framing { te_trailers: true, ..Framing::default() };
-    let waits = Framing { expects_continue: true, ..Framing::default() };
+    let trailers = Framing {
+        te_trailers: true,
+        ..Framing::default()
+    };
+    let waits = Framing {
+        expects_continue: true,
+        ..Framing::default()
+    };
     for version in [V11, V2, V3] {
         assert_eq!(verdict(version, &[("te", "trailers")]), Ok(trailers));
         assert_eq!(verdict(version, &[("expect", "100-Continue")]), Ok(waits));
     }
-    assert_eq!(verdict(V11, &[("te", "gzip, trailers;q=0.5")]), Ok(trailers));
+    assert_eq!(
+        verdict(V11, &[("te", "gzip, trailers;q=0.5")]),
+        Ok(trailers)
+    );
     assert_eq!(verdict(V11, &[("te", "trailersx")]), Ok(Framing::default()));
 }
 
 #[test]
 fn an_upgrade_to_websocket_is_refused_and_others_are_ignored() {
     let connection = ("connection", "upgrade");
-    assert_eq!(verdict(V11, &[connection, ("upgrade", "websocket")]), Err(501));
-    assert_eq!(verdict(V11, &[connection, ("upgrade", "h2c, WebSocket/13")]), Err(501));
-    assert_eq!(verdict(V11, &[connection, ("upgrade", "h2c")]), Ok(Framing::default()));
+    assert_eq!(
+        verdict(V11, &[connection, ("upgrade", "websocket")]),
+        Err(501)
+    );
+    assert_eq!(
+        verdict(V11, &[connection, ("upgrade", "h2c, WebSocket/13")]),
+        Err(501)
+    );
+    assert_eq!(
+        verdict(V11, &[connection, ("upgrade", "h2c")]),
+        Ok(Framing::default())
+    );
 }
 
 #[test]
 fn many_small_fields_cost_as_much_as_few_large_ones() {
-    let limits = HttpLimits { max_fields: 3, max_field_section_size: 200, ..HttpLimits::default() };
-    let status = |rows: &[(&str, &str)]| {
-        check(V3, &fields(rows), &limits).map(drop).map_err(|it| it.status().as_u16())
+    let limits = HttpLimits {
+        max_fields: 3,
+        max_field_section_size: 200,
+        ..HttpLimits::default()
     };
-    assert_eq!(status(&[("cookie", "a"), ("cookie", "b"), ("cookie", "c")]), Ok(()));
+    let status = |rows: &[(&str, &str)]| {
+        check(V3, &fields(rows), &limits)
+            .map(drop)
+            .map_err(|it| it.status().as_u16())
+    };
+    assert_eq!(
+        status(&[("cookie", "a"), ("cookie", "b"), ("cookie", "c")]),
+        Ok(())
+    );
     assert_eq!(status(&[("cookie", "a"); 4]), Err(431));
     // 32 and the name count for each: 200 bytes are full at 6 + 162 + 32.
     let fits = "x".repeat(162);
@@ -158,7 +219,11 @@ fn trailers_may_neither_frame_nor_route() {
         (&[("content-range", "bytes 0-1/2")], false),
     ];
     for (trailers, expected) in rows {
-        assert_eq!(trailers_may_pass(&fields(trailers), &limits), *expected, "{trailers:?}");
+        assert_eq!(
+            trailers_may_pass(&fields(trailers), &limits),
+            *expected,
+            "{trailers:?}"
+        );
     }
     let many = fields(&[("x", "y"); 129]);
     assert!(!trailers_may_pass(&many, &limits));
@@ -181,13 +246,19 @@ fn only_what_is_end_to_end_goes_on() {
         ("accept", "*/*"),
     ]);
     strip_hop_by_hop(&mut headers);
-    assert_eq!(headers, fields(&[("trailer", "x-checksum"), ("accept", "*/*")]));
+    assert_eq!(
+        headers,
+        fields(&[("trailer", "x-checksum"), ("accept", "*/*")])
+    );
 }
 
 #[test]
 fn connection_does_not_take_away_what_was_checked() {
     let mut headers = fields(&[
-        ("connection", "content-length, host, authorization, x-hop, not a name"),
+        (
+            "connection",
+            "content-length, host, authorization, x-hop, not a name",
+        ),
         ("content-length", "5"),
         ("host", "a.example"),
         ("authorization", "Bearer x"),
@@ -196,6 +267,10 @@ fn connection_does_not_take_away_what_was_checked() {
     strip_hop_by_hop(&mut headers);
     assert_eq!(
         headers,
-        fields(&[("content-length", "5"), ("host", "a.example"), ("authorization", "Bearer x")])
+        fields(&[
+            ("content-length", "5"),
+            ("host", "a.example"),
+            ("authorization", "Bearer x")
+        ])
     );
 }

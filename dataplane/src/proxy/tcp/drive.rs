@@ -25,7 +25,10 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) fn new(by: ClosedBy, reason: impl Into<String>) -> Self {
-        Self { by, reason: reason.into() }
+        Self {
+            by,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -115,9 +118,18 @@ enum Event {
 }
 
 fn ending(result: hyper::Result<()>) -> Ending {
-    let Err(error) = result else { return Ending::new(ClosedBy::Peer, "") };
+    let Err(error) = result else {
+        return Ending::new(ClosedBy::Peer, "");
+    };
     let local = error.is_parse() || error.is_user() || error.is_timeout();
-    Ending::new(if local { ClosedBy::Local } else { ClosedBy::Peer }, error.to_string())
+    Ending::new(
+        if local {
+            ClosedBy::Local
+        } else {
+            ClosedBy::Peer
+        },
+        error.to_string(),
+    )
 }
 
 /// One timer for all limits of a connection. It is moved only when it fires, or when a
@@ -128,13 +140,21 @@ struct Clock<'a> {
     streams: &'a Streams,
     /// When the first byte of a request was seen that has not begun yet.
     header_since: Option<Instant>,
+    was_active: bool,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl<'a> Clock<'a> {
     fn new(live: &'a Live, rules: Rules, streams: &'a Streams) -> Self {
         let sleep = Box::pin(sleep_until((Instant::now() + rules.idle).into()));
-        Self { live, rules, streams, header_since: None, sleep }
+        Self {
+            live,
+            rules,
+            streams,
+            header_since: None,
+            was_active: false,
+            sleep,
+        }
     }
 
     /// Ready when the connection has been quiet for too long, or at `until`.
@@ -143,12 +163,8 @@ impl<'a> Clock<'a> {
             return self.poll_until(cx, until);
         }
         self.watch_header();
+        self.watch_activity();
         loop {
-            if let Some(header) = self.rules.header
-                && let Some(since) = self.header_since
-            {
-                self.no_later_than(since + header);
-            }
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -173,9 +189,22 @@ impl<'a> Clock<'a> {
         let live = self.live;
         if live.is_active() || live.traffic.received.get() == live.read_when_idle.get() {
             self.header_since = None;
-        } else if self.header_since.is_none() && self.rules.header.is_some() {
-            self.header_since = Some(Instant::now());
+        } else if let Some(limit) = self.rules.header
+            && self.header_since.is_none()
+        {
+            let now = Instant::now();
+            self.header_since = Some(now);
+            self.no_later_than(now + limit);
         }
+    }
+
+    /// While there are requests, their responses are looked at.
+    fn watch_activity(&mut self) {
+        let active = self.live.is_active();
+        if active && !self.was_active {
+            self.no_later_than(Instant::now() + self.rules.stall);
+        }
+        self.was_active = active;
     }
 
     fn no_later_than(&mut self, at: Instant) {

@@ -17,6 +17,7 @@ use crate::{
     proxy::wire::Traffic,
     quic::ConnectionShutdownBehaviour,
     shard::Shard,
+    snapshot::Scheme,
 };
 
 /// The state of a connection.
@@ -82,12 +83,15 @@ impl Live {
         }
     }
 
-    /// HTTP can begin.
-    pub(super) fn established(&self, tls: v1::TlsInfo) {
+    /// HTTP can begin. In the clear its first bytes may have been read already.
+    pub(super) fn established(&self, tls: v1::TlsInfo, scheme: Scheme) {
         self.handshake.set(self.started.elapsed());
         self.tls.replace(Some(tls));
         self.stage.set("running");
         self.idle();
+        if scheme == Scheme::Http {
+            self.read_when_idle.set(0);
+        }
     }
 
     pub(super) fn begin_request(self: &Rc<Self>) -> Active {
@@ -141,9 +145,17 @@ impl Live {
 
 impl LiveConnection for Live {
     fn describe(&self) -> v1::Connection {
-        let since_epoch = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = self
+            .started_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         v1::Connection {
-            listener_id: self.listener.borrow().as_deref().unwrap_or_default().to_owned(),
+            listener_id: self
+                .listener
+                .borrow()
+                .as_deref()
+                .unwrap_or_default()
+                .to_owned(),
             transport: "tcp".into(),
             peer_address: self.peer.to_string(),
             local_address: self.local.to_string(),
@@ -205,7 +217,12 @@ impl Registered {
     pub(super) fn new(shard: Rc<Shard>, live: Rc<Live>) -> Self {
         shard.metrics.http.tcp_accepted();
         let handle = shard.connections.borrow_mut().insert(live.clone());
-        Self { shard, live, handle, ending: None }
+        Self {
+            shard,
+            live,
+            handle,
+            ending: None,
+        }
     }
 
     /// Tells the control plane that the connection is there.
@@ -219,7 +236,10 @@ impl Registered {
     }
 
     fn describe(&self) -> v1::Connection {
-        v1::Connection { id: self.shard.connection_id(self.handle), ..self.live.describe() }
+        v1::Connection {
+            id: self.shard.connection_id(self.handle),
+            ..self.live.describe()
+        }
     }
 }
 

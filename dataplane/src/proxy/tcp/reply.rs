@@ -30,7 +30,11 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn new(body: Body, active: Active, streams: &Streams) -> Self {
-        Self { body, handed: streams.enter(), _active: active }
+        Self {
+            body,
+            handed: streams.enter(),
+            _active: active,
+        }
     }
 }
 
@@ -81,15 +85,25 @@ impl Streams {
     fn enter(&self) -> Handed {
         let since = Rc::new(Cell::new(None));
         let task = tokio::task::try_id();
-        let key = self.waiting.borrow_mut().insert(Waiting { task, since: since.clone() });
-        Handed { waiting: self.waiting.clone(), key, since }
+        let key = self.waiting.borrow_mut().insert(Waiting {
+            task,
+            since: since.clone(),
+        });
+        Handed {
+            waiting: self.waiting.clone(),
+            key,
+            since,
+        }
     }
 
     /// Resets the streams whose clients took nothing for this long. Returns when to look
     /// again.
     pub(super) fn reset_stalled(&self, now: Instant, limit: Duration) -> Instant {
         let is_stalled = |waiting: &Waiting| {
-            waiting.since.get().is_some_and(|since| now.saturating_duration_since(since) >= limit)
+            waiting
+                .since
+                .get()
+                .is_some_and(|since| now.saturating_duration_since(since) >= limit)
         };
         let stalled: Vec<_> = {
             let waiting = self.waiting.borrow();
@@ -135,7 +149,9 @@ where
             stream.await;
             tasks.borrow_mut().remove(&tokio::task::id());
         });
-        self.tasks.borrow_mut().insert(task.id(), task.abort_handle());
+        self.tasks
+            .borrow_mut()
+            .insert(task.id(), task.abort_handle());
     }
 }
 

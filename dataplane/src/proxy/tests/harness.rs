@@ -53,7 +53,11 @@ impl Gateway {
         listener.addresses = vec![address.ip().to_string()];
         listener.port = address.port().into();
         let mut endpoints = Endpoints::default();
-        let mut wire = v1::Snapshot { routes: Vec::new(), backends: Vec::new(), ..fixture::snapshot() };
+        let mut wire = v1::Snapshot {
+            routes: Vec::new(),
+            backends: Vec::new(),
+            ..fixture::snapshot()
+        };
         let mut routed = Vec::new();
         for (rule, addresses) in rules {
             for backend in &rule.backends {
@@ -81,11 +85,17 @@ impl Gateway {
             }
             routed.push(rule);
         }
-        wire.routes = vec![fixture::route("HTTPRoute/default/test", &listener.id, routed)];
+        wire.routes = vec![fixture::route(
+            "HTTPRoute/default/test",
+            &listener.id,
+            routed,
+        )];
         wire.listeners = vec![listener];
         let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
-        let configuration =
-            Configuration { snapshot: Arc::new(snapshot), endpoints: Arc::new(endpoints) };
+        let configuration = Configuration {
+            snapshot: Arc::new(snapshot),
+            endpoints: Arc::new(endpoints),
+        };
 
         let (configured, configuration) = watch::channel(Some(Arc::new(configuration)));
         let (applied, mut results) = mpsc::channel(8);
@@ -103,7 +113,13 @@ impl Gateway {
         let shard = shards.expect("a thread").pop().expect("one shard");
         let outcome = results.recv().await.expect("an outcome");
         assert!(outcome.rejections.is_empty(), "{:?}", outcome.rejections);
-        Self { address, spool, shard, _configuration: configured, _applied: results }
+        Self {
+            address,
+            spool,
+            shard,
+            _configuration: configured,
+            _applied: results,
+        }
     }
 
     /// Sends a command and waits for the reply.
@@ -112,14 +128,23 @@ impl Gateway {
         command: impl FnOnce(oneshot::Sender<T>) -> ShardCommand,
     ) -> T {
         let (reply, answer) = oneshot::channel();
-        self.shard.commands.send(command(reply)).await.expect("the shard runs");
+        self.shard
+            .commands
+            .send(command(reply))
+            .await
+            .expect("the shard runs");
         answer.await.expect("a reply")
     }
 
     /// Live connections.
     pub(super) async fn connections(&self) -> Vec<v1::Connection> {
         let selector = v1::Selector::default();
-        let list = |reply| ShardCommand::List { selector, after: None, limit: 100, reply };
+        let list = |reply| ShardCommand::List {
+            selector,
+            after: None,
+            limit: 100,
+            reply,
+        };
         self.ask(list).await.expect("a valid selector")
     }
 
@@ -138,15 +163,24 @@ impl Gateway {
             if closed.len() >= count {
                 return closed;
             }
-            assert!(tokio::time::Instant::now() < deadline, "only {} records", closed.len());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "only {} records",
+                closed.len()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Sends `text` on a connection of its own and returns all that comes back.
     pub(super) async fn raw(&self, text: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-        stream.write_all(text.as_bytes()).await.expect("the request is sent");
+        let mut stream = TcpStream::connect(self.address)
+            .await
+            .expect("a connection");
+        stream
+            .write_all(text.as_bytes())
+            .await
+            .expect("the request is sent");
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
         // A reset after the answer is as good as an end.
@@ -157,9 +191,14 @@ impl Gateway {
     /// Status and whole answer to a GET, on a connection of its own.
     pub(super) async fn get(&self, path: &str, fields: &str) -> (u16, String) {
         let answer = self
-            .raw(&format!("GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{fields}\r\n"))
+            .raw(&format!(
+                "GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{fields}\r\n"
+            ))
             .await;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         (status.unwrap_or_default(), answer)
     }
 }
@@ -175,7 +214,10 @@ pub(super) fn under(prefix: &str, backend: &str) -> v1::Rule {
     let path = v1::path_match::Kind::Prefix(prefix.into());
     let path = v1::PathMatch { kind: Some(path) };
     v1::Rule {
-        matches: vec![v1::Match { path: Some(path), ..Default::default() }],
+        matches: vec![v1::Match {
+            path: Some(path),
+            ..Default::default()
+        }],
         ..fixture::rule(backend)
     }
 }
@@ -222,13 +264,20 @@ async fn echo_one(request: Request<Incoming>) -> Echoed {
         line(&mut text, "trailer: ", trailers);
     }
     let mut response = Response::new(());
-    response.headers_mut().insert("x-upstream", "echo".parse().expect("a value"));
-    response.headers_mut().insert("keep-alive", "timeout=5".parse().expect("a value"));
+    response
+        .headers_mut()
+        .insert("x-upstream", "echo".parse().expect("a value"));
+    response
+        .headers_mut()
+        .insert("keep-alive", "timeout=5".parse().expect("a value"));
     *response.status_mut() = StatusCode::OK;
     Ok(match trailers {
         None => response.map(|()| Full::from(text).boxed()),
         Some(trailers) => {
-            let frames = [Ok(Frame::data(Bytes::from(text))), Ok(Frame::trailers(trailers))];
+            let frames = [
+                Ok(Frame::data(Bytes::from(text))),
+                Ok(Frame::trailers(trailers)),
+            ];
             response.map(|()| BodyExt::boxed(StreamBody::new(tokio_stream::iter(frames))))
         }
     })

@@ -17,9 +17,14 @@ use crate::snapshot::fixture;
 type Content = BoxBody<Bytes, Infallible>;
 
 async fn connect(gateway: &Gateway) -> SendRequest<Content> {
-    let stream = TcpStream::connect(gateway.address).await.expect("a connection");
+    let stream = TcpStream::connect(gateway.address)
+        .await
+        .expect("a connection");
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.expect("HTTP/2");
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .expect("HTTP/2");
     tokio::spawn(connection);
     sender
 }
@@ -34,14 +39,22 @@ async fn send(
 
 fn get(path: &str) -> Request<Content> {
     let uri = format!("http://a.example{path}");
-    Request::builder().uri(uri).body(Empty::new().boxed()).expect("a valid request")
+    Request::builder()
+        .uri(uri)
+        .body(Empty::new().boxed())
+        .expect("a valid request")
 }
 
 async fn text(response: Response<Incoming>) -> (String, Option<HeaderMap>) {
-    let body = timeout(PATIENCE, response.into_body().collect()).await.expect("in time");
+    let body = timeout(PATIENCE, response.into_body().collect())
+        .await
+        .expect("in time");
     let body = body.expect("a whole body");
     let trailers = body.trailers().cloned();
-    (String::from_utf8_lossy(&body.to_bytes()).into_owned(), trailers)
+    (
+        String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        trailers,
+    )
 }
 
 #[tokio::test]
@@ -52,14 +65,22 @@ async fn a_hundred_requests_at_once_go_through_one_connection() {
     let fetch = |number: usize| {
         let sender = sender.clone();
         async move {
-            let response = send(&sender, get(&format!("/{number}"))).await.expect("a response");
+            let response = send(&sender, get(&format!("/{number}")))
+                .await
+                .expect("a response");
             assert_eq!(response.status(), StatusCode::OK);
             assert!(response.headers().get("keep-alive").is_none());
             let (text, _) = text(response).await;
-            assert!(text.starts_with(&format!("GET /{number} HTTP/1.1\n")), "{text}");
+            assert!(
+                text.starts_with(&format!("GET /{number} HTTP/1.1\n")),
+                "{text}"
+            );
             assert!(text.contains("\nhost: a.example\n"), "{text}");
             assert!(text.contains("\nvia: 2 tidegate\n"), "{text}");
-            assert!(!text.contains("transfer-encoding"), "a GET got content:\n{text}");
+            assert!(
+                !text.contains("transfer-encoding"),
+                "a GET got content:\n{text}"
+            );
         }
     };
     futures_util::future::join_all((0..100).map(fetch)).await;
@@ -75,7 +96,10 @@ async fn trailers_go_both_ways_as_grpc_wants() {
     let sender = connect(&gateway).await;
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
-    let frames = [Ok(Frame::data(Bytes::from("hello"))), Ok(Frame::trailers(trailers))];
+    let frames = [
+        Ok(Frame::data(Bytes::from("hello"))),
+        Ok(Frame::trailers(trailers)),
+    ];
     let request = Request::builder()
         .method("POST")
         .uri("http://a.example/service/method")
@@ -84,9 +108,15 @@ async fn trailers_go_both_ways_as_grpc_wants() {
         .unwrap();
     let response = send(&sender, request).await.expect("a response");
     let (text, trailers) = text(response).await;
-    assert!(text.starts_with("POST http://a.example/service/method HTTP/2.0\n"), "{text}");
+    assert!(
+        text.starts_with("POST http://a.example/service/method HTTP/2.0\n"),
+        "{text}"
+    );
     assert!(text.contains("\nte: trailers\n"), "{text}");
-    assert!(text.contains("\n\nhello\ntrailer: grpc-status: 0"), "{text}");
+    assert!(
+        text.contains("\n\nhello\ntrailer: grpc-status: 0"),
+        "{text}"
+    );
     assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
 }
 
@@ -104,7 +134,12 @@ async fn large_content_arrives_whole_both_ways() {
             .unwrap();
         let (text, _) = text(send(&sender, request).await.expect("a response")).await;
         let (_, echoed) = text.split_once("\n\n").expect("a head and content");
-        assert!(echoed == content, "{} bytes of {}", echoed.len(), content.len());
+        assert!(
+            echoed == content,
+            "{} bytes of {}",
+            echoed.len(),
+            content.len()
+        );
     }
 }
 
@@ -120,7 +155,9 @@ async fn an_upstream_that_dies_resets_the_stream_and_not_the_connection() {
     for _ in 0..2 {
         let response = send(&sender, get("/")).await.expect("a head");
         assert_eq!(response.status(), StatusCode::OK);
-        let end = timeout(PATIENCE, response.into_body().collect()).await.expect("in time");
+        let end = timeout(PATIENCE, response.into_body().collect())
+            .await
+            .expect("in time");
         assert!(end.is_err(), "a clean end");
     }
     assert_eq!(gateway.connections().await.len(), 1);
@@ -129,17 +166,23 @@ async fn an_upstream_that_dies_resets_the_stream_and_not_the_connection() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
     let (told, mut ended) = tokio::sync::mpsc::channel(1);
-    let upstream = script("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", move |mut stream| {
-        use tokio::io::AsyncWriteExt as _;
-        let told = told.clone();
-        async move {
-            let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-            while stream.write_all(chunk.as_bytes()).await.is_ok() {}
-            let _ = told.send(()).await;
-        }
-    });
+    let upstream = script(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        move |mut stream| {
+            use tokio::io::AsyncWriteExt as _;
+            let told = told.clone();
+            async move {
+                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+                while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+                let _ = told.send(()).await;
+            }
+        },
+    );
     let listener = v1::Listener {
-        limits: Some(v1::HttpLimits { body_idle_timeout_ms: 400, ..Default::default() }),
+        limits: Some(v1::HttpLimits {
+            body_idle_timeout_ms: 400,
+            ..Default::default()
+        }),
         ..fixture::http(LISTENER, 0, "")
     };
     let rules = vec![(fixture::rule("default/x:80"), vec![upstream.await])];
@@ -147,7 +190,10 @@ async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
     let sender = connect(&gateway).await;
     let response = send(&sender, get("/")).await.expect("a head");
     // The client holds the response and never reads: its window fills up, and stays so.
-    timeout(PATIENCE, ended.recv()).await.expect("the upstream is freed").expect("it is");
+    timeout(PATIENCE, ended.recv())
+        .await
+        .expect("the upstream is freed")
+        .expect("it is");
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(gateway.connections().await.len(), 1);
 }

@@ -35,9 +35,18 @@ async fn an_upstream_learns_the_client_and_nothing_of_its_connection() {
         "te: trailers".to_owned(),
         "x-upstream: echo".to_owned(),
     ] {
-        assert!(answer.lines().any(|found| found == line), "no `{line}` in\n{answer}");
+        assert!(
+            answer.lines().any(|found| found == line),
+            "no `{line}` in\n{answer}"
+        );
     }
-    for absent in ["1.2.3.4", "x-hop", "keep-alive", "expect", "transfer-encoding: chunked\nx"] {
+    for absent in [
+        "1.2.3.4",
+        "x-hop",
+        "keep-alive",
+        "expect",
+        "transfer-encoding: chunked\nx",
+    ] {
         assert!(!answer.contains(absent), "`{absent}` in\n{answer}");
     }
 }
@@ -47,11 +56,19 @@ async fn content_reaches_the_upstream_with_the_framing_of_the_client() {
     let upstream = echo(false).await;
     let gateway = Gateway::start(vec![(fixture::rule("default/echo:80"), vec![upstream])]).await;
     let head = "POST / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n";
-    let sized = gateway.raw(&format!("{head}content-length: 5\r\n\r\nhello")).await;
-    assert!(sized.contains("\ncontent-length: 5\n") && sized.contains("\n\nhello"), "{sized}");
+    let sized = gateway
+        .raw(&format!("{head}content-length: 5\r\n\r\nhello"))
+        .await;
+    assert!(
+        sized.contains("\ncontent-length: 5\n") && sized.contains("\n\nhello"),
+        "{sized}"
+    );
     let chunked = "transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
     let chunked = gateway.raw(&format!("{head}{chunked}")).await;
-    assert!(chunked.contains("\ntransfer-encoding: chunked\n"), "{chunked}");
+    assert!(
+        chunked.contains("\ntransfer-encoding: chunked\n"),
+        "{chunked}"
+    );
     assert!(chunked.contains("\n\nhello"), "{chunked}");
 }
 
@@ -66,7 +83,10 @@ async fn failures_have_the_status_that_the_gateway_api_says() {
     let silent = script("", |_| async {}).await;
     let unasked = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n";
     let unasked = script(unasked, |_| async {}).await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let request_timeout = tidegate_proto::v1::Rule {
         request_timeout_ms: Some(200),
         ..under("/slow-request", "default/slow1:80")
@@ -75,7 +95,10 @@ async fn failures_have_the_status_that_the_gateway_api_says() {
         backend_request_timeout_ms: Some(200),
         ..under("/slow-backend", "default/slow2:80")
     };
-    let no_backend = tidegate_proto::v1::Rule { backends: vec![], ..under("/none", "x") };
+    let no_backend = tidegate_proto::v1::Rule {
+        backends: vec![],
+        ..under("/none", "x")
+    };
     let gateway = Gateway::start(vec![
         (request_timeout, vec![slow]),
         (backend_timeout, vec![slow]),
@@ -109,8 +132,14 @@ async fn failures_have_the_status_that_the_gateway_api_says() {
 #[tokio::test]
 async fn an_upstream_that_dies_in_a_response_is_no_clean_end() {
     for (text, end) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", "hello"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "0\r\n\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+            "hello",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "0\r\n\r\n",
+        ),
     ] {
         let upstream = script(text, |_| async {}).await;
         let gateway = Gateway::start(vec![(fixture::rule("default/x:80"), vec![upstream])]).await;
@@ -135,9 +164,14 @@ async fn an_early_response_reaches_a_client_that_still_sends() {
     let head = "POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 1000000000\r\n\r\nsome";
     client.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, client.read_to_end(&mut answer)).await.expect("an end in time");
+    let _ = timeout(PATIENCE, client.read_to_end(&mut answer))
+        .await
+        .expect("an end in time");
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("\r\n\r\nbig"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("\r\n\r\nbig"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -157,11 +191,19 @@ async fn a_client_that_leaves_cancels_its_upstream_request() {
         let rules = vec![(fixture::rule("default/x:80"), vec![upstream.await])];
         let gateway = Gateway::start(rules).await;
         let mut client = TcpStream::connect(gateway.address).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n")
+            .await
+            .unwrap();
         if text.is_empty() {
             // The request is under way when its connection is listed with it.
             let deadline = tokio::time::Instant::now() + PATIENCE;
-            while gateway.connections().await.iter().all(|it| it.requests_active == 0) {
+            while gateway
+                .connections()
+                .await
+                .iter()
+                .all(|it| it.requests_active == 0)
+            {
                 assert!(tokio::time::Instant::now() < deadline);
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -169,7 +211,9 @@ async fn a_client_that_leaves_cancels_its_upstream_request() {
             client.read_u8().await.unwrap();
         }
         drop(client);
-        let end = timeout(PATIENCE, ended.recv()).await.expect("the upstream is told in time");
+        let end = timeout(PATIENCE, ended.recv())
+            .await
+            .expect("the upstream is told in time");
         assert_eq!(end, Some(true), "{text}");
     }
 }
@@ -195,7 +239,9 @@ async fn content_that_breaks_off_is_never_completed_upstream() {
         client.write_all(request.as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(client);
-        let rest = timeout(PATIENCE, seen.recv()).await.expect("an end in time");
+        let rest = timeout(PATIENCE, seen.recv())
+            .await
+            .expect("an end in time");
         let rest = rest.expect("what the upstream got");
         assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");
         assert!(rest.len() < 20, "{rest}");

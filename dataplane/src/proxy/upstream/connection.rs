@@ -109,7 +109,9 @@ fn write_for_http1(request: &mut Request<RequestBody>) {
     }
     // RFC 9110 10.1.4: TE goes no further than this connection.
     if request.headers().contains_key(header::TE) {
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
+        request
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -117,9 +119,13 @@ fn write_for_http1(request: &mut Request<RequestBody>) {
 fn write_for_http2(request: &mut Request<RequestBody>, scheme: &Scheme) {
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(header::CONNECTION);
-    let Some(host) = request.headers_mut().remove(header::HOST) else { return };
+    let Some(host) = request.headers_mut().remove(header::HOST) else {
+        return;
+    };
     // An authority was checked on the way in, and so was one from a filter.
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
+        return;
+    };
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(scheme.clone());
     parts.authority = Some(authority);
@@ -136,12 +142,12 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(
-        connection: Connection,
-        endpoint: Rc<Endpoint>,
-        in_flight: InFlight,
-    ) -> Self {
-        Self { connection, endpoint, _in_flight: in_flight }
+    pub(super) fn new(connection: Connection, endpoint: Rc<Endpoint>, in_flight: InFlight) -> Self {
+        Self {
+            connection,
+            endpoint,
+            _in_flight: in_flight,
+        }
     }
 
     /// Request and response ended well: the next request may have the connection.

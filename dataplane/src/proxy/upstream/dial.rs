@@ -1,7 +1,8 @@
 //! Makes a connection to one endpoint, ready for requests.
 
 use std::{
-    cell::Cell, future::Future as _, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration,
+    cell::Cell, future::Future as _, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc,
+    time::Duration,
 };
 
 use boring::{
@@ -56,8 +57,14 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(backend: &Arc<Backend>) -> Self {
-        let connector = backend.tls.as_ref().map(|tls| connector(tls, backend.protocol));
-        Self { backend: backend.clone(), connector }
+        let connector = backend
+            .tls
+            .as_ref()
+            .map(|tls| connector(tls, backend.protocol));
+        Self {
+            backend: backend.clone(),
+            connector,
+        }
     }
 
     /// Whether the connection may turn out to be HTTP/2, which many requests share.
@@ -77,7 +84,9 @@ impl Dialer {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<Fresh, DialError> {
-        let stream = TcpStream::connect(address).await.map_err(DialError::Connect)?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(DialError::Connect)?;
         stream.set_nodelay(true).map_err(DialError::Connect)?;
         let wire = Wire::new(stream, WRITE_TIMEOUT);
         let (Some(connector), Some(tls)) = (&self.connector, &self.backend.tls) else {
@@ -94,7 +103,9 @@ impl Dialer {
             .map_err(|error| DialError::Tls(error.to_string()))?;
         let multiplex = stream.ssl().selected_alpn_protocol() == Some(b"h2");
         if !multiplex && self.backend.protocol == BackendProtocol::Http2 {
-            return Err(DialError::Tls("the backend did not choose h2 by ALPN".into()));
+            return Err(DialError::Tls(
+                "the backend did not choose h2 by ALPN".into(),
+            ));
         }
         speak(stream, multiplex).await
     }

@@ -71,8 +71,11 @@ impl Endpoint {
         mut request: Request<RequestBody>,
         metrics: &HttpMetrics,
     ) -> Result<Sent, SendError> {
-        let scheme =
-            if self.dialer.backend.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let scheme = if self.dialer.backend.tls.is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
         let mut reuse = true;
         loop {
             let waiting = if reuse { self.checkout() } else { None };
@@ -90,7 +93,13 @@ impl Endpoint {
             }
             let again = if reused { repeat(&request) } else { None };
             match connection.send(request, &scheme).await {
-                Ok(response) => return Ok(Sent { response, connection, dialed }),
+                Ok(response) => {
+                    return Ok(Sent {
+                        response,
+                        connection,
+                        dialed,
+                    });
+                }
                 Err(mut error) => {
                     let unsent = error.take_message().filter(|_| reused);
                     // What was not begun can go to any connection, what was to a new one only.
@@ -129,7 +138,10 @@ impl Endpoint {
     /// A new connection, or one that another request made meanwhile; says which.
     async fn connect(&self, metrics: &HttpMetrics) -> Result<(Connection, bool), DialError> {
         if !self.dialer.may_multiplex() {
-            return self.dial(metrics).await.map(|connection| (connection, true));
+            return self
+                .dial(metrics)
+                .await
+                .map(|connection| (connection, true));
         }
         let waiting = tokio::time::timeout(
             self.dialer.backend.connect_timeout,
@@ -139,7 +151,10 @@ impl Endpoint {
         let _turn = waiting.await.map_err(|_| DialError::Timeout)?;
         match self.checkout() {
             Some(connection) => Ok((connection, false)),
-            None => self.dial(metrics).await.map(|connection| (connection, true)),
+            None => self
+                .dial(metrics)
+                .await
+                .map(|connection| (connection, true)),
         }
     }
 
@@ -147,9 +162,10 @@ impl Endpoint {
         let dialed = self.dialer.dial(self.address).await;
         metrics.upstream_connect(dialed.is_ok());
         match dialed {
-            Ok(Fresh::Http1(sender, task)) => {
-                Ok(Connection::Exclusive(Exclusive { sender, _task: task }))
-            }
+            Ok(Fresh::Http1(sender, task)) => Ok(Connection::Exclusive(Exclusive {
+                sender,
+                _task: task,
+            })),
             Ok(Fresh::Http2(sender, allowed)) => {
                 let connection = Rc::new(Multiplexed {
                     sender,
@@ -171,7 +187,10 @@ impl Endpoint {
     pub(super) fn park(&self, connection: Exclusive) {
         let mut parked = self.parked.borrow_mut();
         if parked.len() < MOST_PARKED {
-            parked.push(Parked { connection, since: Instant::now() });
+            parked.push(Parked {
+                connection,
+                since: Instant::now(),
+            });
         }
     }
 

@@ -40,7 +40,9 @@ impl Server {
         let (log, script) = (seen.clone(), Rc::new(script));
         tokio::task::spawn_local(async move {
             for connection in 0.. {
-                let Ok((stream, _)) = socket.accept().await else { return };
+                let Ok((stream, _)) = socket.accept().await else {
+                    return;
+                };
                 let (log, script) = (log.clone(), script.clone());
                 tokio::task::spawn_local(answer(stream, connection, log, script));
             }
@@ -49,7 +51,12 @@ impl Server {
     }
 
     fn connections(&self) -> usize {
-        self.seen.borrow().iter().map(|(connection, _)| connection + 1).max().unwrap_or(0)
+        self.seen
+            .borrow()
+            .iter()
+            .map(|(connection, _)| connection + 1)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -86,11 +93,19 @@ async fn answer(
 
 fn backend(protocol: BackendProtocol) -> Arc<Backend> {
     let connect_timeout = Duration::from_secs(20);
-    Arc::new(Backend { id: "default/upstream:80".into(), protocol, tls: None, connect_timeout })
+    Arc::new(Backend {
+        id: "default/upstream:80".into(),
+        protocol,
+        tls: None,
+        connect_timeout,
+    })
 }
 
 fn request(method: &str, path: &str) -> Request<RequestBody> {
-    let request = Request::builder().method(method).uri(path).header("host", "a.example");
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "a.example");
     request.body(RequestBody::empty()).expect("a valid request")
 }
 
@@ -104,7 +119,11 @@ struct Client {
 impl Client {
     fn new(protocol: BackendProtocol) -> Self {
         let (pools, metrics) = (Pools::default(), ShardMetrics::default());
-        Self { pools, metrics, backend: backend(protocol) }
+        Self {
+            pools,
+            metrics,
+            backend: backend(protocol),
+        }
     }
 
     async fn send(
@@ -112,14 +131,22 @@ impl Client {
         endpoints: &[SocketAddr],
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let send = self.pools.send(&self.backend, endpoints, request, &self.metrics.http);
-        timeout(Duration::from_secs(30), send).await.expect("an answer in time")
+        let send = self
+            .pools
+            .send(&self.backend, endpoints, request, &self.metrics.http);
+        timeout(Duration::from_secs(30), send)
+            .await
+            .expect("an answer in time")
     }
 
     /// Sends, reads the whole response, and gives the connection back.
     async fn fetch(&self, endpoints: &[SocketAddr], method: &str) -> Result<Bytes, Failure> {
         let (response, lease) = self.send(endpoints, request(method, "/")).await?;
-        let content = response.into_body().collect().await.map_err(|_| Failure::Upstream)?;
+        let content = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|_| Failure::Upstream)?;
         lease.release();
         Ok(content.to_bytes())
     }
@@ -146,7 +173,10 @@ async fn requests_at_the_same_time_do_not_wait_for_each_other() {
         let server = Server::start(|_, _| Answer(OK)).await;
         let client = Client::new(BackendProtocol::Http1);
         let endpoints = [server.address];
-        let both = (client.send(&endpoints, request("GET", "/1")), client.send(&endpoints, request("GET", "/2")));
+        let both = (
+            client.send(&endpoints, request("GET", "/1")),
+            client.send(&endpoints, request("GET", "/2")),
+        );
         let (one, two) = tokio::join!(both.0, both.1);
         assert!(one.is_ok() && two.is_ok());
         assert_eq!(server.connections(), 2);
@@ -164,12 +194,26 @@ async fn a_connection_is_not_used_again_when_it_must_not_be() {
             })
             .await;
             let client = Client::new(BackendProtocol::Http1);
-            let (response, lease) =
-                client.send(&[server.address], request("GET", "/")).await.expect("a response");
-            let content = response.into_body().collect().await.expect("content").to_bytes();
+            let (response, lease) = client
+                .send(&[server.address], request("GET", "/"))
+                .await
+                .expect("a response");
+            let content = response
+                .into_body()
+                .collect()
+                .await
+                .expect("content")
+                .to_bytes();
             assert_eq!(&*content, b"ok");
-            if discard { lease.discard() } else { lease.release() }
-            assert_eq!(client.fetch(&[server.address], "GET").await.as_deref(), Ok(&b"ok"[..]));
+            if discard {
+                lease.discard()
+            } else {
+                lease.release()
+            }
+            assert_eq!(
+                client.fetch(&[server.address], "GET").await.as_deref(),
+                Ok(&b"ok"[..])
+            );
             assert_eq!(server.connections(), 2, "{first}");
         }
     };
@@ -179,7 +223,11 @@ async fn a_connection_is_not_used_again_when_it_must_not_be() {
 #[tokio::test]
 async fn a_request_is_sent_again_only_if_it_may_be_repeated() {
     let run = async {
-        for (method, expected) in [("GET", Ok(())), ("DELETE", Ok(())), ("POST", Err(Failure::Upstream))] {
+        for (method, expected) in [
+            ("GET", Ok(())),
+            ("DELETE", Ok(())),
+            ("POST", Err(Failure::Upstream)),
+        ] {
             // The first connection breaks when its second request is there: that may have
             // had its effect.
             let server = Server::start(|connection, request| match (connection, request) {
@@ -271,10 +319,15 @@ async fn requests_over_http_2_share_one_connection() {
         let count = accepted.clone();
         tokio::task::spawn_local(async move {
             loop {
-                let Ok((stream, _)) = socket.accept().await else { return };
+                let Ok((stream, _)) = socket.accept().await else {
+                    return;
+                };
                 *count.borrow_mut() += 1;
                 let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
-                    assert_eq!(request.uri().authority().map(|it| it.as_str()), Some("a.example"));
+                    assert_eq!(
+                        request.uri().authority().map(|it| it.as_str()),
+                        Some("a.example")
+                    );
                     let path = request.uri().path().to_owned();
                     Ok::<_, std::convert::Infallible>(Response::new(path))
                 });
@@ -291,7 +344,12 @@ async fn requests_over_http_2_share_one_connection() {
                 let path = format!("/{number}");
                 let sent = client.send(endpoints, request("GET", &path)).await;
                 let (response, lease) = sent.expect("a response");
-                let content = response.into_body().collect().await.expect("content").to_bytes();
+                let content = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .expect("content")
+                    .to_bytes();
                 assert_eq!(content, path);
                 lease.release();
             }
