@@ -41,7 +41,10 @@ pub(crate) fn router(
     let (rest, description) = rest::router();
     let rest = rest
         .with_state(operations.clone())
-        .route_layer(middleware::from_fn_with_state(access.clone(), access::guard));
+        .route_layer(middleware::from_fn_with_state(
+            access.clone(),
+            access::guard,
+        ));
     let grpc = grpc::service(operations.clone(), access.clone());
     let grpc_path = format!("/{}/{{*method}}", <grpc::Service as NamedService>::NAME);
     Router::new()

@@ -100,7 +100,12 @@ pub struct Args {
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
     key_hours: u32,
     /// What operators must show instead of the token in the state folder
-    #[arg(env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true, long, hide = true)]
+    #[arg(
+        env = "TIDEGATE_ADMIN_TOKEN",
+        hide_env_values = true,
+        long,
+        hide = true
+    )]
     admin_token: Option<String>,
 }
 
@@ -144,9 +149,8 @@ impl Config {
         if !self.session_listen.ip().to_canonical().is_loopback() {
             return Err(InvalidConfig::SessionListen(self.session_listen));
         }
-        let usable = |token: &String| {
-            !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
-        };
+        let usable =
+            |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.admin_token.as_ref().is_none_or(usable) {
             return Err(InvalidConfig::AdminToken);
         }
@@ -175,7 +179,9 @@ mod tests {
     #[test]
     fn a_source_without_a_kind_is_refused_with_the_form_that_is_expected() {
         for source in ["/etc/tidegate", "files:", "kubernetes"] {
-            let Err(error) = parsed(&["--source", source]) else { panic!("{source} was taken") };
+            let Err(error) = parsed(&["--source", source]) else {
+                panic!("{source} was taken")
+            };
             assert!(error.to_string().contains("files:DIR"), "{error}");
         }
     }
@@ -190,19 +196,28 @@ mod tests {
             ("[::]:9091", false),
             ("192.0.2.1:9091", false),
         ] {
-            let config =
-                parsed(&["--source", "files:x", "--session-listen", address]).unwrap().check();
+            let config = parsed(&["--source", "files:x", "--session-listen", address])
+                .unwrap()
+                .check();
             assert_eq!(config.is_ok(), allowed, "{address}");
             if let Err(error) = config {
                 let text = error.to_string();
-                assert!(text.contains("not encrypted yet") && text.contains(address), "{text}");
+                assert!(
+                    text.contains("not encrypted yet") && text.contains(address),
+                    "{text}"
+                );
             }
         }
     }
 
     #[test]
     fn a_token_that_cannot_be_sent_is_refused() {
-        for (token, usable) in [("s3cret", true), ("", false), ("two words", false), ("\n", false)] {
+        for (token, usable) in [
+            ("s3cret", true),
+            ("", false),
+            ("two words", false),
+            ("\n", false),
+        ] {
             let mut config = parsed(&["--source", "files:x"]).unwrap();
             config.admin_token = Some(token.into());
             assert_eq!(config.check().is_ok(), usable, "{token:?}");

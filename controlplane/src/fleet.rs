@@ -90,7 +90,10 @@ impl Fleet {
 
     /// The dataplanes that hold a session, in order of id.
     pub fn dataplanes(&self) -> Vec<v1::Dataplane> {
-        self.locked().values().map(|session| session.describe()).collect()
+        self.locked()
+            .values()
+            .map(|session| session.describe())
+            .collect()
     }
 
     /// Handshakes and closes from now on.
@@ -102,13 +105,20 @@ impl Fleet {
     pub fn answers(&self) -> BTreeMap<String, Acknowledgement> {
         let mut answers = BTreeMap::<_, Acknowledgement>::new();
         for dataplane in self.dataplanes() {
-            let id = dataplane.hello.map(|hello| hello.dataplane_id).unwrap_or_default();
+            let id = dataplane
+                .hello
+                .map(|hello| hello.dataplane_id)
+                .unwrap_or_default();
             if let Some(nack) = dataplane.nack {
                 let answer = answers.entry(nack.version).or_default();
                 answer.nacked.insert(id.clone(), nack.rejections);
             }
             if !dataplane.acked_version.is_empty() {
-                answers.entry(dataplane.acked_version).or_default().acked.insert(id);
+                answers
+                    .entry(dataplane.acked_version)
+                    .or_default()
+                    .acked
+                    .insert(id);
             }
         }
         answers
@@ -126,10 +136,15 @@ impl Fleet {
         };
         let (name, started) = (name_of(&kind), Instant::now());
         let result = session.command(kind, self.patience.reply).await;
-        let outcome = result.as_ref().map_or_else(CommandFailure::label, |_| "done");
+        let outcome = result
+            .as_ref()
+            .map_or_else(CommandFailure::label, |_| "done");
         self.instruments.command_duration.record(
             started.elapsed().as_secs_f64(),
-            &[KeyValue::new("command", name), KeyValue::new("outcome", outcome)],
+            &[
+                KeyValue::new("command", name),
+                KeyValue::new("outcome", outcome),
+            ],
         );
         result
     }
@@ -168,12 +183,17 @@ impl Fleet {
         session.end(ended);
         let id = &session.hello().dataplane_id;
         let mut sessions = self.locked();
-        if sessions.get(id).is_some_and(|current| Arc::ptr_eq(current, session)) {
+        if sessions
+            .get(id)
+            .is_some_and(|current| Arc::ptr_eq(current, session))
+        {
             sessions.remove(id);
         }
         drop(sessions);
         self.instruments.sessions.add(-1, &[]);
-        self.instruments.sessions_ended.add(1, &[KeyValue::new("reason", ended.label())]);
+        self.instruments
+            .sessions_ended
+            .add(1, &[KeyValue::new("reason", ended.label())]);
         info!(dataplane = %id, reason = ended.label(), "dataplane disconnected");
     }
 

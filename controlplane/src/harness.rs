@@ -56,8 +56,14 @@ impl Harness {
             instruments: instruments.clone(),
         };
         let extra: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(|| "other_plane 1\n".into());
-        let probes = Arc::new(Probes { telemetry, extra: Some(extra) });
-        let measure = Measure { instruments, tracer: None };
+        let probes = Arc::new(Probes {
+            telemetry,
+            extra: Some(extra),
+        });
+        let measure = Measure {
+            instruments,
+            tracer: None,
+        };
         let router = api::router(operations, &Access::new(TOKEN), probes, measure);
 
         let sessions = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,9 +73,22 @@ impl Harness {
         let stopping = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let (to_fleet, to_store) = (Arc::clone(&fleet), Arc::clone(&store));
-        tasks.spawn(serve_dataplanes(sessions, to_fleet, to_store, stopping.subscribe()));
+        tasks.spawn(serve_dataplanes(
+            sessions,
+            to_fleet,
+            to_store,
+            stopping.subscribe(),
+        ));
         tasks.spawn(serve_operators(admin, router, stopping.subscribe()));
-        Self { fleet, store, session_addr, admin: operator, stopping, tasks, _folder: folder }
+        Self {
+            fleet,
+            store,
+            session_addr,
+            admin: operator,
+            stopping,
+            tasks,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn admin(&self) -> &Admin {
@@ -99,8 +118,16 @@ impl Admin {
     pub(crate) fn new(address: SocketAddr, token: &str) -> Self {
         // reqwest wants one for its TLS, which is not used here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { http, base: format!("http://{address}"), token: token.into() }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        Self {
+            http,
+            base: format!("http://{address}"),
+            token: token.into(),
+        }
     }
 
     pub(crate) fn base(&self) -> String {
@@ -146,7 +173,10 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl 
 /// A configuration with a listener `default/edge/https` and these backends, each with
 /// one address at the port.
 pub(crate) fn configuration(version: &str, backends: &[(&str, u32)]) -> Published {
-    let backend = |id: &str| v1::Backend { id: id.into(), ..Default::default() };
+    let backend = |id: &str| v1::Backend {
+        id: id.into(),
+        ..Default::default()
+    };
     let listener = v1::Listener {
         id: "default/edge/https".into(),
         port: 8443,
@@ -161,15 +191,27 @@ pub(crate) fn configuration(version: &str, backends: &[(&str, u32)]) -> Publishe
         ..Default::default()
     };
     let endpoints = backends.iter().map(|(id, port)| {
-        let endpoints = vec![v1::Endpoint { address: "127.0.0.1".into(), port: *port }];
-        ((*id).to_owned(), v1::Endpoints { backend_id: (*id).into(), endpoints })
+        let endpoints = vec![v1::Endpoint {
+            address: "127.0.0.1".into(),
+            port: *port,
+        }];
+        (
+            (*id).to_owned(),
+            v1::Endpoints {
+                backend_id: (*id).into(),
+                endpoints,
+            },
+        )
     });
     let translation = Translation {
         snapshots: [(String::new(), snapshot)].into(),
         endpoints: endpoints.collect(),
         ..Default::default()
     };
-    Published { translation, problems: vec![] }
+    Published {
+        translation,
+        problems: vec![],
+    }
 }
 
 /// Writes a file of a folder source.

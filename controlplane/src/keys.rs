@@ -63,10 +63,15 @@ impl KeyStore {
     /// Reads `keys.json` in `folder`, or makes it with new keys.
     pub fn open(folder: &Path, now_ms: i64) -> Result<Self, KeyError> {
         let path = folder.join("keys.json");
-        let text = private_file::read(&path)
-            .map_err(|source| KeyError::File { path: path.clone(), source })?;
+        let text = private_file::read(&path).map_err(|source| KeyError::File {
+            path: path.clone(),
+            source,
+        })?;
         let ring = if let Some(text) = text {
-            parse(&text).map_err(|reason| KeyError::Damaged { path: path.clone(), reason })?
+            parse(&text).map_err(|reason| KeyError::Damaged {
+                path: path.clone(),
+                reason,
+            })?
         } else {
             let ring = KeyRing::generate(&mut SysRng, now_ms)?;
             save(&path, &ring)?;
@@ -74,7 +79,11 @@ impl KeyStore {
             ring
         };
         let current = watch::Sender::new(ring.to_wire());
-        Ok(Self { path, ring: Mutex::new(ring), current })
+        Ok(Self {
+            path,
+            ring: Mutex::new(ring),
+            current,
+        })
     }
 
     /// The keys, and a wake-up whenever they change.
@@ -84,7 +93,10 @@ impl KeyStore {
 
     /// UNIX milliseconds of the last rotation.
     pub fn rotated_at_ms(&self) -> i64 {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).rotated_at_ms()
+        self.ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rotated_at_ms()
     }
 
     /// Puts a new key of each kind in front. Those before stay valid for a while, so
@@ -125,16 +137,22 @@ fn parse(text: &str) -> Result<KeyRing, String> {
     // serde_json's own message may quote a value: only the place is told.
     let ring: KeyRing = serde_json::from_str(text)
         .map_err(|error| format!("line {}, column {}", error.line(), error.column()))?;
-    if ring.is_complete() { Ok(ring) } else { Err("a key is missing or has a wrong length".into()) }
+    if ring.is_complete() {
+        Ok(ring)
+    } else {
+        Err("a key is missing or has a wrong length".into())
+    }
 }
 
 fn save(path: &Path, ring: &KeyRing) -> Result<(), KeyError> {
     serde_json::to_string_pretty(ring)
         .map_err(io::Error::other)
         .and_then(|text| private_file::write(path, &text))
-        .map_err(|source| KeyError::File { path: path.to_owned(), source })
+        .map_err(|source| KeyError::File {
+            path: path.to_owned(),
+            source,
+        })
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -32,9 +32,12 @@ async fn main() -> anyhow::Result<()> {
 
 /// To standard error: text for people, JSON for machines. `RUST_LOG` chooses what.
 fn log() {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     if io::stderr().is_terminal() {
         builder.init();
     } else {

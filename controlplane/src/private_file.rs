@@ -1,4 +1,4 @@
-//! Files that only their owner may read: the key ring and the admin token.
+//! Files that only their owner may read: the key ring, the admin token, the history.
 //!
 //! Owns how they are written, so that a crash leaves the old file or the new one, and
 //! no moment at which others could read it.
@@ -27,17 +27,32 @@ pub(crate) fn write(path: &Path, content: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&staged)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&staged, path)?;
     // The rename itself lasts only once the folder is on disk.
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Makes an empty file with mode 0600, unless there is one.
+pub(crate) fn make(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)?;
+    Ok(())
 }
 
 /// Makes a folder that only its owner may enter, unless it is there.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]
@@ -54,8 +69,15 @@ mod tests {
         for content in ["one", "two"] {
             write(&path, content).unwrap();
             assert_eq!(read(&path).unwrap().as_deref(), Some(content));
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing staged is left");
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            1,
+            "nothing staged is left"
+        );
     }
 }

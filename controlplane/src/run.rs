@@ -4,9 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use axum::serve::ListenerExt;
-use tidegate_proto::v1::{
-    control_server::ControlServer, telemetry_server::TelemetryServer,
-};
+use tidegate_proto::v1::{control_server::ControlServer, telemetry_server::TelemetryServer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tonic::transport::server::TcpIncoming;
 use tracing::{debug, info, warn};
@@ -84,11 +82,18 @@ impl ControlPlane {
         let rotations = instruments.key_rotations.clone();
         let aging = Arc::clone(&keys);
         tasks.spawn(async move {
-            aging.rotate_by_age(tuning.key_age, || rotations.add(1, &[])).await;
+            aging
+                .rotate_by_age(tuning.key_age, || rotations.add(1, &[]))
+                .await;
             anyhow!("keys are not rotated any more")
         });
         let (to_fleet, to_store) = (Arc::clone(&fleet), Arc::clone(&store));
-        tasks.spawn(serve_dataplanes(sessions, to_fleet, to_store, stopping.subscribe()));
+        tasks.spawn(serve_dataplanes(
+            sessions,
+            to_fleet,
+            to_store,
+            stopping.subscribe(),
+        ));
         let router = api::router(
             Operations {
                 fleet: Arc::clone(&fleet),
@@ -101,11 +106,23 @@ impl ControlPlane {
                 telemetry: Arc::clone(&telemetry),
                 extra: config.extra_metrics,
             }),
-            Measure { instruments, tracer: telemetry.tracer() },
+            Measure {
+                instruments,
+                tracer: telemetry.tracer(),
+            },
         );
         tasks.spawn(serve_operators(admin, router, stopping.subscribe()));
         info!(%session_addr, %admin_addr, state = %state.display(), "control plane is up");
-        Ok(Self { session_addr, admin_addr, admin_token, fleet, store, telemetry, stopping, tasks })
+        Ok(Self {
+            session_addr,
+            admin_addr,
+            admin_token,
+            fleet,
+            store,
+            telemetry,
+            stopping,
+            tasks,
+        })
     }
 
     /// Where dataplanes connect.

@@ -48,9 +48,19 @@ impl Selector {
     pub fn parse(wire: v1::Selector) -> Result<Self, InvalidSelector> {
         let text = |value: String| Some(value).filter(|value| !value.is_empty());
         let bound = |value: u64| Some(value).filter(|value| *value != 0);
-        let v1::Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn } = wire;
+        let v1::Selector {
+            server_name,
+            peer,
+            listener,
+            min_age_ms,
+            max_age_ms,
+            alpn,
+        } = wire;
         if max_age_ms != 0 && min_age_ms > max_age_ms {
-            return Err(InvalidSelector::Age { min: min_age_ms, max: max_age_ms });
+            return Err(InvalidSelector::Age {
+                min: min_age_ms,
+                max: max_age_ms,
+            });
         }
         Ok(Self {
             server_name: text(server_name).map(|name| name.to_ascii_lowercase()),
@@ -88,7 +98,9 @@ impl Selector {
         is(&self.server_name, tls.map(|tls| tls.server_name.as_str()))
             && is(&self.alpn, tls.map(|tls| tls.alpn.as_str()))
             && is(&self.listener, Some(&connection.listener_id))
-            && self.min_age_ms.is_none_or(|least| connection.age_ms >= least)
+            && self
+                .min_age_ms
+                .is_none_or(|least| connection.age_ms >= least)
             && self.max_age_ms.is_none_or(|most| connection.age_ms <= most)
             && self.peer.as_ref().is_none_or(|range| {
                 host(&connection.peer_address).is_some_and(|address| range.contains(address))
@@ -126,16 +138,45 @@ mod tests {
             max_age_ms: 5000,
             alpn: "h3".into(),
         };
-        assert!(Selector::parse(wanted.clone()).unwrap().matches(&connection()));
+        assert!(
+            Selector::parse(wanted.clone())
+                .unwrap()
+                .matches(&connection())
+        );
         for other in [
-            v1::Selector { server_name: "example.com".into(), ..wanted.clone() },
-            v1::Selector { peer: "192.0.3.0/24".into(), ..wanted.clone() },
-            v1::Selector { listener: "default/edge/http".into(), ..wanted.clone() },
-            v1::Selector { min_age_ms: 5001, max_age_ms: 0, ..wanted.clone() },
-            v1::Selector { max_age_ms: 4999, min_age_ms: 0, ..wanted.clone() },
-            v1::Selector { alpn: "h2".into(), ..wanted.clone() },
+            v1::Selector {
+                server_name: "example.com".into(),
+                ..wanted.clone()
+            },
+            v1::Selector {
+                peer: "192.0.3.0/24".into(),
+                ..wanted.clone()
+            },
+            v1::Selector {
+                listener: "default/edge/http".into(),
+                ..wanted.clone()
+            },
+            v1::Selector {
+                min_age_ms: 5001,
+                max_age_ms: 0,
+                ..wanted.clone()
+            },
+            v1::Selector {
+                max_age_ms: 4999,
+                min_age_ms: 0,
+                ..wanted.clone()
+            },
+            v1::Selector {
+                alpn: "h2".into(),
+                ..wanted.clone()
+            },
         ] {
-            assert!(!Selector::parse(other.clone()).unwrap().matches(&connection()), "{other:?}");
+            assert!(
+                !Selector::parse(other.clone())
+                    .unwrap()
+                    .matches(&connection()),
+                "{other:?}"
+            );
         }
     }
 
@@ -149,21 +190,48 @@ mod tests {
 
     #[test]
     fn a_connection_without_tls_has_no_server_name() {
-        let wanted = Selector { alpn: Some("h2".into()), ..Default::default() };
-        assert!(!wanted.matches(&v1::Connection { tls: None, ..connection() }));
+        let wanted = Selector {
+            alpn: Some("h2".into()),
+            ..Default::default()
+        };
+        assert!(!wanted.matches(&v1::Connection {
+            tls: None,
+            ..connection()
+        }));
     }
 
     #[test]
     fn contradictions_are_refused() {
-        let upside_down = v1::Selector { min_age_ms: 2, max_age_ms: 1, ..Default::default() };
-        assert!(Selector::parse(upside_down).unwrap_err().to_string().contains("max_age_ms"));
-        let no_range = v1::Selector { peer: "shop".into(), ..Default::default() };
-        assert!(Selector::parse(no_range).unwrap_err().to_string().starts_with("peer: `shop`"));
+        let upside_down = v1::Selector {
+            min_age_ms: 2,
+            max_age_ms: 1,
+            ..Default::default()
+        };
+        assert!(
+            Selector::parse(upside_down)
+                .unwrap_err()
+                .to_string()
+                .contains("max_age_ms")
+        );
+        let no_range = v1::Selector {
+            peer: "shop".into(),
+            ..Default::default()
+        };
+        assert!(
+            Selector::parse(no_range)
+                .unwrap_err()
+                .to_string()
+                .starts_with("peer: `shop`")
+        );
     }
 
     #[test]
     fn what_a_dataplane_reads_means_the_same() {
-        let wire = v1::Selector { peer: "2001:db8::9/32".into(), max_age_ms: 7, ..Default::default() };
+        let wire = v1::Selector {
+            peer: "2001:db8::9/32".into(),
+            max_age_ms: 7,
+            ..Default::default()
+        };
         let selector = Selector::parse(wire).unwrap();
         assert_eq!(selector.to_wire().peer, "2001:db8::/32");
         assert_eq!(Selector::parse(selector.to_wire()).unwrap(), selector);

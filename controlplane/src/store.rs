@@ -16,6 +16,7 @@ use sqlx::{
 };
 
 pub use self::{append::Appended, page::Query};
+use crate::private_file;
 
 /// Time that a statement waits for another one's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,9 +54,11 @@ pub struct AuditStore {
 impl AuditStore {
     /// Opens `audit.db` in `folder`, or makes it. The newest `bound` records are kept.
     pub async fn open(folder: &Path, bound: u64) -> Result<Self, StoreError> {
+        let path = folder.join("audit.db");
+        // It tells who visited; SQLite gives its other files the same mode.
+        private_file::make(&path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
-            .filename(folder.join("audit.db"))
-            .create_if_missing(true)
+            .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged record survives a power cut too.
             .synchronous(SqliteSynchronous::Full)
@@ -69,7 +72,11 @@ impl AuditStore {
             .max_connections(READERS)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, readers, bound: bound.max(1) })
+        Ok(Self {
+            writer,
+            readers,
+            bound: bound.max(1),
+        })
     }
 
     /// Waits for what runs, then closes the file.

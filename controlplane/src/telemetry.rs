@@ -49,7 +49,9 @@ impl Telemetry {
     /// Reports to the collector that the environment names, if it names one. Must run
     /// inside a tokio runtime.
     pub fn from_env() -> Result<Self, TelemetryError> {
-        let endpoint = env::var(ENDPOINT_VARIABLE).ok().filter(|endpoint| !endpoint.is_empty());
+        let endpoint = env::var(ENDPOINT_VARIABLE)
+            .ok()
+            .filter(|endpoint| !endpoint.is_empty());
         Self::new(endpoint.as_deref())
     }
 
@@ -62,17 +64,28 @@ impl Telemetry {
             .without_target_info()
             .scope_info_enabled(false)
             .build()?;
-        let mut meters =
-            SdkMeterProvider::builder().with_resource(resource()).with_reader(prometheus);
+        let mut meters = SdkMeterProvider::builder()
+            .with_resource(resource())
+            .with_reader(prometheus);
         let mut tracers = None;
         if let Some(endpoint) = endpoint {
-            let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+            let metrics = MetricExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .build()?;
             meters = meters.with_reader(PeriodicReader::builder(metrics).build());
-            let spans = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+            let spans = SpanExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .build()?;
             let provider = SdkTracerProvider::builder().with_resource(resource());
             tracers = Some(provider.with_batch_exporter(spans).build());
         }
-        Ok(Self { registry, meters: meters.build(), tracers })
+        Ok(Self {
+            registry,
+            meters: meters.build(),
+            tracers,
+        })
     }
 
     /// Every counter of the control plane.
@@ -88,7 +101,9 @@ impl Telemetry {
     /// All metrics in Prometheus' text format.
     pub fn prometheus_text(&self) -> String {
         // Encoding into memory fails only on a family without a name; there is none.
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
     }
 
     /// Sends what waits to the collector. Blocks up to a few seconds.
@@ -106,35 +121,12 @@ const SCOPE: &str = "tidegate.controlplane";
 fn resource() -> Resource {
     Resource::builder()
         .with_service_name("tidegate-controlplane")
-        .with_attribute(KeyValue::new(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION")))
+        .with_attribute(KeyValue::new(
+            semconv::SERVICE_VERSION,
+            env!("CARGO_PKG_VERSION"),
+        ))
         .build()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_counted_is_in_the_prometheus_text() {
-        let telemetry = Telemetry::new(None).unwrap();
-        telemetry.instruments().snapshots_published.add(3, &[]);
-        let text = telemetry.prometheus_text();
-        assert!(text.contains("tidegate_control_snapshots_published_total 3"), "{text}");
-        assert!(telemetry.tracer().is_none(), "no collector, no spans");
-    }
-
-    #[tokio::test]
-    async fn two_control_planes_in_one_process_count_apart() {
-        let (one, two) = (Telemetry::new(None).unwrap(), Telemetry::new(None).unwrap());
-        one.instruments().snapshots_published.add(3, &[]);
-        two.instruments().snapshots_published.add(5, &[]);
-        assert!(one.prometheus_text().contains("published_total 3"));
-        assert!(two.prometheus_text().contains("published_total 5"));
-    }
-
-    #[tokio::test]
-    async fn a_useless_endpoint_is_refused_by_name() {
-        let Err(error) = Telemetry::new(Some("not a url")) else { panic!("it was taken") };
-        assert!(error.to_string().contains(ENDPOINT_VARIABLE), "{error}");
-    }
-}
+mod tests;

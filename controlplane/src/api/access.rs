@@ -29,11 +29,16 @@ pub(crate) fn token(folder: &Path) -> anyhow::Result<String> {
     let kept = private_file::read(&path).with_context(|| format!("cannot read {shown}"))?;
     if let Some(token) = kept {
         let token = token.trim();
-        ensure!(!token.is_empty(), "{shown} is empty: remove it to get a new admin token");
+        ensure!(
+            !token.is_empty(),
+            "{shown} is empty: remove it to get a new admin token"
+        );
         return Ok(token.to_owned());
     }
     let mut random = [0; TOKEN_LENGTH];
-    SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+    SysRng
+        .try_fill_bytes(&mut random)
+        .map_err(io::Error::other)?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     private_file::write(&path, &format!("{token}\n"))
         .with_context(|| format!("cannot write {shown}"))?;
@@ -58,7 +63,9 @@ impl Access {
 
     fn admits_request(&self, headers: &HeaderMap) -> bool {
         let credentials = headers.get(header::AUTHORIZATION);
-        credentials.and_then(|value| value.to_str().ok()).is_some_and(|value| self.admits_bearer(value))
+        credentials
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| self.admits_bearer(value))
     }
 
     /// RFC 6750 2.1; the scheme's name has no case (RFC 9110 11.1).
@@ -74,7 +81,11 @@ impl Access {
         let admitted = value
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| self.admits_bearer(value));
-        if admitted { Ok(()) } else { Err(Status::unauthenticated(ADVICE)) }
+        if admitted {
+            Ok(())
+        } else {
+            Err(Status::unauthenticated(ADVICE))
+        }
     }
 }
 
@@ -84,7 +95,9 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
         return next.run(request).await;
     }
     let mut response = problem_response(StatusCode::UNAUTHORIZED, ADVICE);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 

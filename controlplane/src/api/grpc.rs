@@ -41,15 +41,22 @@ impl Admin for AdminService {
         Ok(Response::new(self.0.list_dataplanes()))
     }
 
-    async fn drain_dataplane(&self, request: Request<v1::DrainRequest>) -> Answer<v1::DrainResponse> {
-        Ok(Response::new(self.0.drain_dataplane(request.into_inner()).await?))
+    async fn drain_dataplane(
+        &self,
+        request: Request<v1::DrainRequest>,
+    ) -> Answer<v1::DrainResponse> {
+        Ok(Response::new(
+            self.0.drain_dataplane(request.into_inner()).await?,
+        ))
     }
 
     async fn undrain_dataplane(
         &self,
         request: Request<v1::UndrainRequest>,
     ) -> Answer<v1::DrainResponse> {
-        Ok(Response::new(self.0.undrain_dataplane(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.undrain_dataplane(request.into_inner()).await?,
+        ))
     }
 
     async fn list_listeners(
@@ -59,44 +66,61 @@ impl Admin for AdminService {
         Ok(Response::new(self.0.list_listeners()))
     }
 
-    async fn drain_listener(&self, request: Request<v1::DrainRequest>) -> Answer<v1::DrainResponse> {
-        Ok(Response::new(self.0.drain_listener(request.into_inner()).await?))
+    async fn drain_listener(
+        &self,
+        request: Request<v1::DrainRequest>,
+    ) -> Answer<v1::DrainResponse> {
+        Ok(Response::new(
+            self.0.drain_listener(request.into_inner()).await?,
+        ))
     }
 
     async fn undrain_listener(
         &self,
         request: Request<v1::UndrainRequest>,
     ) -> Answer<v1::DrainResponse> {
-        Ok(Response::new(self.0.undrain_listener(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.undrain_listener(request.into_inner()).await?,
+        ))
     }
 
     async fn list_connections(
         &self,
         request: Request<v1::ListConnections>,
     ) -> Answer<v1::ConnectionList> {
-        Ok(Response::new(self.0.list_connections(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.list_connections(request.into_inner()).await?,
+        ))
     }
 
     async fn get_connection(
         &self,
         request: Request<v1::GetConnectionRequest>,
     ) -> Answer<v1::Connection> {
-        Ok(Response::new(self.0.connection(&request.into_inner().id).await?))
+        Ok(Response::new(
+            self.0.connection(&request.into_inner().id).await?,
+        ))
     }
 
     async fn close_connection(&self, request: Request<v1::CloseConnection>) -> Answer<v1::Closed> {
-        Ok(Response::new(self.0.close_connection(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.close_connection(request.into_inner()).await?,
+        ))
     }
 
     async fn close_connections(&self, request: Request<v1::CloseSelected>) -> Answer<v1::Closed> {
-        Ok(Response::new(self.0.close_connections(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.close_connections(request.into_inner()).await?,
+        ))
     }
 
     async fn list_audit(
         &self,
         request: Request<v1::ListAuditRequest>,
     ) -> Answer<v1::ListAuditResponse> {
-        Ok(Response::new(self.0.list_audit(request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.list_audit(request.into_inner()).await?,
+        ))
     }
 
     async fn watch_events(

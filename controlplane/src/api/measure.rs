@@ -39,7 +39,10 @@ pub(crate) async fn measure(
         &[
             KeyValue::new(semconv::HTTP_REQUEST_METHOD, known(&method)),
             KeyValue::new(semconv::HTTP_ROUTE, route),
-            KeyValue::new(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16())),
+            KeyValue::new(
+                semconv::HTTP_RESPONSE_STATUS_CODE,
+                i64::from(status.as_u16()),
+            ),
         ],
     );
     response

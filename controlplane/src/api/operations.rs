@@ -32,6 +32,8 @@ fn page_size(limit: u32) -> Result<u32, super::failure::Failure> {
     match limit {
         0 => Ok(DEFAULT_PER_PAGE),
         1..=MOST_PER_PAGE => Ok(limit),
-        _ => Err(super::failure::Failure::Invalid(format!("limit: at most {MOST_PER_PAGE}"))),
+        _ => Err(super::failure::Failure::Invalid(format!(
+            "limit: at most {MOST_PER_PAGE}"
+        ))),
     }
 }

@@ -31,9 +31,11 @@ pub(super) fn router(operations: Operations, probes: Arc<Probes>) -> Router {
 async fn ready(State(operations): State<Operations>) -> Response {
     match operations.readiness() {
         Ok(()) => "ready\n".into_response(),
-        Err(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
-        }
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {reason}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -45,5 +47,12 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
         }
         text.push_str(&extra());
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }

@@ -87,11 +87,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let refused = |rejection: BytesRejection| {
-            problem_response(rejection.status(), rejection.body_text())
-        };
+        let refused =
+            |rejection: BytesRejection| problem_response(rejection.status(), rejection.body_text());
         let bytes = Bytes::from_request(request, state).await.map_err(refused)?;
-        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        let text = match bytes.trim_ascii() {
+            b"" => b"{}",
+            text => text,
+        };
+        // A struct could be read from an array too.
+        if !text.starts_with(b"{") {
+            let detail = "the body is not what is expected here: it is no JSON object";
+            return Err(Failure::Invalid(detail.into()).into_response());
+        }
         serde_json::from_slice(text).map(Self).map_err(|error| {
             Failure::Invalid(format!("the body is not what is expected here: {error}"))
                 .into_response()

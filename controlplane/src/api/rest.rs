@@ -70,7 +70,9 @@ impl Modify for Token {
     fn modify(&self, description: &mut openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("Standalone: the file admin.token in the state folder."))
+            .description(Some(
+                "Standalone: the file admin.token in the state folder.",
+            ))
             .build();
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));

@@ -28,19 +28,29 @@ async fn nothing_under_v1_is_told_without_the_token() {
         (Method::POST, "/v1/keys/rotate"),
     ] {
         let bare = admin.anonymous(method.clone(), path);
-        let wrong = admin.anonymous(method.clone(), path).bearer_auth("let-me-on");
-        let basic = admin.anonymous(method, path).basic_auth("admin", Some(TOKEN));
+        let wrong = admin
+            .anonymous(method.clone(), path)
+            .bearer_auth("let-me-on");
+        let basic = admin
+            .anonymous(method, path)
+            .basic_auth("admin", Some(TOKEN));
         for request in [bare, wrong, basic] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), 401, "{path}");
             assert_eq!(response.headers()["www-authenticate"], "Bearer");
-            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(
+                response.headers()["content-type"],
+                "application/problem+json"
+            );
             let problem: serde_json::Value = response.json().await.unwrap();
             assert_eq!(problem["status"], 401);
             assert!(problem["detail"].as_str().unwrap().contains("admin.token"));
         }
     }
-    assert_eq!(admin.get("/v1/dataplanes").await, (200.try_into().unwrap(), json!({"dataplanes": []})));
+    assert_eq!(
+        admin.get("/v1/dataplanes").await,
+        (200.try_into().unwrap(), json!({"dataplanes": []}))
+    );
 }
 
 #[tokio::test]
@@ -49,22 +59,42 @@ async fn grpc_wants_the_same_token_on_the_same_port() {
     use v1::admin_client::AdminClient;
 
     let harness = Harness::start().await;
-    harness.dataplane("edge").await.answering(|_| panic!("nothing is asked of it"));
+    harness
+        .dataplane("edge")
+        .await
+        .answering(|_| panic!("nothing is asked of it"));
     connected(&harness, 1).await;
-    let channel = Channel::from_shared(harness.admin().base()).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(harness.admin().base())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = AdminClient::new(channel);
-    let refused = client.list_dataplanes(v1::ListDataplanesRequest {}).await.unwrap_err();
+    let refused = client
+        .list_dataplanes(v1::ListDataplanesRequest {})
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 
     let mut request = Request::new(v1::ListDataplanesRequest {});
-    request.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
     let listed = client.list_dataplanes(request).await.unwrap().into_inner();
-    assert_eq!(listed.dataplanes[0].hello.as_ref().unwrap().dataplane_id, "edge");
+    assert_eq!(
+        listed.dataplanes[0].hello.as_ref().unwrap().dataplane_id,
+        "edge"
+    );
 
     let id = "nobody.0.1.1".into();
     let mut request = Request::new(v1::GetConnectionRequest { id });
-    request.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
-    assert_eq!(client.get_connection(request).await.unwrap_err().code(), Code::NotFound);
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    assert_eq!(
+        client.get_connection(request).await.unwrap_err().code(),
+        Code::NotFound
+    );
 }
 
 #[tokio::test]
@@ -80,10 +110,25 @@ async fn what_makes_no_sense_is_refused_as_problem_json() {
         (Method::GET, "/v1/connections?peer=nowhere", 400, "peer"),
         (Method::GET, "/v1/connections?colour=blue", 400, "colour"),
         (Method::GET, "/v1/connections?after=7", 400, "7"),
-        (Method::GET, "/v1/connections?min_age_ms=2&max_age_ms=1", 400, "max_age_ms"),
-        (Method::GET, "/v1/connections/7", 400, "dataplane.shard.slot.generation"),
+        (
+            Method::GET,
+            "/v1/connections?min_age_ms=2&max_age_ms=1",
+            400,
+            "max_age_ms",
+        ),
+        (
+            Method::GET,
+            "/v1/connections/7",
+            400,
+            "dataplane.shard.slot.generation",
+        ),
         (Method::GET, "/v1/connections/nobody.0.1.1", 404, "nobody"),
-        (Method::POST, "/v1/connections/nobody.0.1.1/close", 404, "nobody"),
+        (
+            Method::POST,
+            "/v1/connections/nobody.0.1.1/close",
+            404,
+            "nobody",
+        ),
         (Method::POST, "/v1/connections/close", 400, "selector"),
         (Method::POST, "/v1/dataplanes/nobody/drain", 404, "nobody"),
         (Method::POST, "/v1/listeners/d%2Fg%2Fl/drain", 404, "d/g/l"),
@@ -112,7 +157,10 @@ async fn a_body_that_is_not_understood_is_refused() {
         let (status, problem) = answer(request).await;
         assert_eq!(status, 400, "{body}: {problem}");
     }
-    for body in [json!({"error_code": 1_u64 << 62}), json!({"reason": "x".repeat(257)})] {
+    for body in [
+        json!({"error_code": 1_u64 << 62}),
+        json!({"reason": "x".repeat(257)}),
+    ] {
         let (status, _) = harness.admin().post(path, &body).await;
         assert_eq!(status, 400, "{body}");
     }

@@ -53,8 +53,13 @@ async fn serve(fleet: Arc<Fleet>, mut up: Streaming<v1::SessionUp>, down: Sender
     };
     let (session, commands) = fleet.session(hello);
     fleet.attach(Arc::clone(&session));
-    let attached = Attached { fleet: &fleet, session: &session };
-    let ended = Exchange::new(&fleet, &session, &down).run(up, commands).await;
+    let attached = Attached {
+        fleet: &fleet,
+        session: &session,
+    };
+    let ended = Exchange::new(&fleet, &session, &down)
+        .run(up, commands)
+        .await;
     attached.detach(ended);
     // Best effort: a dataplane that reads is told why.
     let _ = down.try_send(Err(status_of(ended)));
@@ -93,7 +98,14 @@ struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     fn new(fleet: &'a Fleet, session: &'a Session, down: &'a Sender) -> Self {
         let feed = Feed::new(session.hello().gateway.clone());
-        Self { fleet, session, down, feed, outbox: VecDeque::new(), deadline: Instant::now() }
+        Self {
+            fleet,
+            session,
+            down,
+            feed,
+            outbox: VecDeque::new(),
+            deadline: Instant::now(),
+        }
     }
 
     async fn run(mut self, mut up: Streaming<v1::SessionUp>, mut commands: Commands) -> Ended {
@@ -102,7 +114,8 @@ impl<'a> Exchange<'a> {
             // Only into an empty box: what a slow dataplane was not sent yet is skipped.
             if self.outbox.is_empty() {
                 let published = configuration.borrow_and_update().clone();
-                self.outbox.extend(published.iter().flat_map(|now| self.feed.advance(now)));
+                self.outbox
+                    .extend(published.iter().flat_map(|now| self.feed.advance(now)));
             }
             tokio::select! {
                 ended = self.session.ended() => return ended,
@@ -146,7 +159,12 @@ impl<'a> Exchange<'a> {
             }
             Some(Up::Nack(nack)) => {
                 self.feed.answered(&nack.version, false);
-                for v1::Rejection { object, field, message } in &nack.rejections {
+                for v1::Rejection {
+                    object,
+                    field,
+                    message,
+                } in &nack.rejections
+                {
                     warn!(dataplane = %self.name(), version = %nack.version, object, field,
                         message, "snapshot refused; the one before serves on");
                 }
@@ -192,11 +210,14 @@ impl<'a> Exchange<'a> {
 async fn first_message(up: &mut Streaming<v1::SessionUp>) -> Result<v1::Hello, Status> {
     let first = up.message().await?.and_then(|first| first.message);
     let Some(Up::Hello(hello)) = first else {
-        return Err(Status::invalid_argument("the first message of a session is Hello"));
+        return Err(Status::invalid_argument(
+            "the first message of a session is Hello",
+        ));
     };
-    for (field, name) in
-        [("dataplane_id", &hello.dataplane_id), ("instance_id", &hello.instance_id)]
-    {
+    for (field, name) in [
+        ("dataplane_id", &hello.dataplane_id),
+        ("instance_id", &hello.instance_id),
+    ] {
         if name.is_empty() || name.len() > LONGEST_NAME {
             let range = format!("Hello: {field} needs 1 to {LONGEST_NAME} bytes");
             return Err(Status::invalid_argument(range));

@@ -39,7 +39,10 @@ pub(crate) enum Seen {
 
 impl Events {
     pub(super) fn new(instruments: Instruments) -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY), instruments }
+        Self {
+            sender: broadcast::Sender::new(CAPACITY),
+            instruments,
+        }
     }
 
     /// Shows a record to everyone who watches. Nobody need.
@@ -49,14 +52,22 @@ impl Events {
             Some(Kind::Closed(connection)) => ("closed", connection),
             None => return,
         };
-        let event = v1::Event { kind: kind.into(), connection: Some(connection), lost: 0 };
+        let event = v1::Event {
+            kind: kind.into(),
+            connection: Some(connection),
+            lost: 0,
+        };
         // An error says that nobody watches.
         let _ = self.sender.send(Arc::new(event));
     }
 
     pub(super) fn subscribe(&self, stopping: watch::Receiver<bool>) -> EventStream {
         let receiver = self.sender.subscribe();
-        EventStream { receiver, stopping, instruments: self.instruments.clone() }
+        EventStream {
+            receiver,
+            stopping,
+            instruments: self.instruments.clone(),
+        }
     }
 }
 
@@ -83,8 +94,14 @@ mod tests {
     use crate::telemetry::Telemetry;
 
     fn closed(number: usize) -> v1::Record {
-        let connection = v1::Connection { id: number.to_string(), ..Default::default() };
-        v1::Record { sequence: 0, kind: Some(Kind::Closed(connection)) }
+        let connection = v1::Connection {
+            id: number.to_string(),
+            ..Default::default()
+        };
+        v1::Record {
+            sequence: 0,
+            kind: Some(Kind::Closed(connection)),
+        }
     }
 
     #[tokio::test]
@@ -97,9 +114,15 @@ mod tests {
             events.show(closed(number));
         }
         assert_eq!(slow.next().await, Some(Seen::Lost(3)));
-        let Some(Seen::Event(next)) = slow.next().await else { panic!("an event follows") };
+        let Some(Seen::Event(next)) = slow.next().await else {
+            panic!("an event follows")
+        };
         assert_eq!(next.connection.as_ref().unwrap().id, "3");
-        assert!(telemetry.prometheus_text().contains("tidegate_control_events_lost_total 3"));
+        assert!(
+            telemetry
+                .prometheus_text()
+                .contains("tidegate_control_events_lost_total 3")
+        );
     }
 
     #[tokio::test]

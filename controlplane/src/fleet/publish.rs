@@ -56,9 +56,15 @@ pub(crate) async fn publish(
     let mut known = BTreeSet::new();
     loop {
         let sourced = Arc::clone(&source.borrow_and_update());
-        let options = Options { keys: keys.borrow_and_update().clone(), ..Options::default() };
+        let options = Options {
+            keys: keys.borrow_and_update().clone(),
+            ..Options::default()
+        };
         log_news(&mut known, &sourced.problems);
-        fleet.instruments.source_problems.record(sourced.problems.len() as u64, &[]);
+        fleet
+            .instruments
+            .source_problems
+            .record(sourced.problems.len() as u64, &[]);
         // A large configuration takes its time: not on a thread that serves sessions.
         let translated = tokio::task::spawn_blocking(move || Published {
             translation: translate(&sourced.resources, &options),
@@ -88,7 +94,9 @@ impl Fleet {
             }
             let versions = |published: &Published| {
                 let snapshots = published.translation.snapshots.iter();
-                snapshots.map(|(id, snapshot)| (id.clone(), snapshot.version.clone())).collect()
+                snapshots
+                    .map(|(id, snapshot)| (id.clone(), snapshot.version.clone()))
+                    .collect()
             };
             let before: BTreeSet<(String, String)> =
                 current.as_deref().map(versions).unwrap_or_default();

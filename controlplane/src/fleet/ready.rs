@@ -33,7 +33,10 @@ pub(crate) fn readiness(
         match obstacle(published, dataplane) {
             None => return Ok(()),
             Some(reason) => {
-                let name = dataplane.hello.as_ref().map_or("", |hello| &hello.dataplane_id);
+                let name = dataplane
+                    .hello
+                    .as_ref()
+                    .map_or("", |hello| &hello.dataplane_id);
                 reasons.push(format!("{name}: {reason}"));
             }
         }
@@ -57,7 +60,10 @@ fn obstacle(published: &Published, dataplane: &v1::Dataplane) -> Option<String> 
     if snapshot.listeners.is_empty() {
         return Some("no listener is configured".into());
     }
-    let states = dataplane.state.as_ref().map_or(&[][..], |state| &state.listeners);
+    let states = dataplane
+        .state
+        .as_ref()
+        .map_or(&[][..], |state| &state.listeners);
     let down = snapshot.listeners.iter().find(|listener| {
         let state = states.iter().find(|state| state.id == listener.id);
         !state.is_some_and(|state| state.tcp_up && (state.quic_up || listener.http3.is_none()))
@@ -71,7 +77,11 @@ mod tests {
     use crate::translate::Translation;
 
     fn published(version: &str) -> Published {
-        let listener = |id: &str, http3| v1::Listener { id: id.into(), http3, ..Default::default() };
+        let listener = |id: &str, http3| v1::Listener {
+            id: id.into(),
+            http3,
+            ..Default::default()
+        };
         let snapshot = v1::Snapshot {
             version: version.into(),
             listeners: vec![
@@ -81,8 +91,14 @@ mod tests {
             ..Default::default()
         };
         let snapshots = [(String::new(), snapshot)].into();
-        let translation = Translation { snapshots, ..Default::default() };
-        Published { translation, problems: vec![] }
+        let translation = Translation {
+            snapshots,
+            ..Default::default()
+        };
+        Published {
+            translation,
+            problems: vec![],
+        }
     }
 
     fn dataplane(acked: &str, quic_up: bool) -> v1::Dataplane {
@@ -94,9 +110,15 @@ mod tests {
         };
         let listeners = vec![state("d/g/http", false), state("d/g/https", quic_up)];
         v1::Dataplane {
-            hello: Some(v1::Hello { dataplane_id: "edge".into(), ..Default::default() }),
+            hello: Some(v1::Hello {
+                dataplane_id: "edge".into(),
+                ..Default::default()
+            }),
             acked_version: acked.into(),
-            state: Some(v1::DataplaneState { listeners, ..Default::default() }),
+            state: Some(v1::DataplaneState {
+                listeners,
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -109,7 +131,10 @@ mod tests {
     fn one_dataplane_that_serves_the_current_version_suffices() {
         let now = published("v2");
         assert_eq!(readiness(Some(&now), &[dataplane("v2", true)]), Ok(()));
-        assert_eq!(readiness(Some(&now), &[dataplane("v1", true), dataplane("v2", true)]), Ok(()));
+        assert_eq!(
+            readiness(Some(&now), &[dataplane("v1", true), dataplane("v2", true)]),
+            Ok(())
+        );
     }
 
     #[test]
@@ -120,21 +145,36 @@ mod tests {
         assert!(reason(Some(&now), &[dataplane("v1", true)]).contains("edge: it has not ack"));
         let down = reason(Some(&now), &[dataplane("v2", false)]);
         assert!(down.contains("d/g/https is not up"), "{down}");
-        let silent = v1::Dataplane { state: None, ..dataplane("v2", true) };
+        let silent = v1::Dataplane {
+            state: None,
+            ..dataplane("v2", true)
+        };
         assert!(reason(Some(&now), &[silent]).contains("d/g/http is not up"));
     }
 
     #[test]
     fn a_refused_configuration_is_not_ready() {
-        let nack = Some(v1::Nack { version: "v2".into(), ..Default::default() });
-        let refused = v1::Dataplane { nack, ..dataplane("v1", true) };
+        let nack = Some(v1::Nack {
+            version: "v2".into(),
+            ..Default::default()
+        });
+        let refused = v1::Dataplane {
+            nack,
+            ..dataplane("v1", true)
+        };
         assert!(reason(Some(&published("v2")), &[refused]).contains("refused"));
     }
 
     #[test]
     fn a_configuration_without_listeners_serves_nobody() {
         let mut empty = published("v2");
-        empty.translation.snapshots.get_mut("").unwrap().listeners.clear();
+        empty
+            .translation
+            .snapshots
+            .get_mut("")
+            .unwrap()
+            .listeners
+            .clear();
         assert!(reason(Some(&empty), &[dataplane("v2", true)]).contains("no listener"));
     }
 }

@@ -70,11 +70,15 @@ async fn take(
         error!(dataplane, %error, "cannot store a report; the dataplane will send it again");
         Status::unavailable("the report cannot be stored now: send it again")
     })?;
-    instruments.audit_append_duration.record(started.elapsed().as_secs_f64(), &[]);
+    instruments
+        .audit_append_duration
+        .record(started.elapsed().as_secs_f64(), &[]);
     instruments.audit_expired.add(appended.expired, &[]);
     let count = |kind: &'static str, records: u64| {
         if records > 0 {
-            instruments.records.add(records, &[KeyValue::new("kind", kind)]);
+            instruments
+                .records
+                .add(records, &[KeyValue::new("kind", kind)]);
         }
     };
     count("duplicate", appended.duplicates);
@@ -82,7 +86,9 @@ async fn take(
         count(kind_of(&record), 1);
         fleet.events.show(record);
     }
-    Ok(v1::ReportAck { sequence: appended.sequence })
+    Ok(v1::ReportAck {
+        sequence: appended.sequence,
+    })
 }
 
 fn kind_of(record: &v1::Record) -> &'static str {

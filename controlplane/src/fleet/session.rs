@@ -125,9 +125,19 @@ impl Session {
     }
 
     pub(super) fn describe(&self) -> v1::Dataplane {
-        let Standing { acked_version, nack, state } = locked(&self.standing).clone();
+        let Standing {
+            acked_version,
+            nack,
+            state,
+        } = locked(&self.standing).clone();
         let (hello, connected_at_ms) = (Some(self.hello.clone()), self.connected_at_ms);
-        v1::Dataplane { hello, connected_at_ms, acked_version, nack, state }
+        v1::Dataplane {
+            hello,
+            connected_at_ms,
+            acked_version,
+            nack,
+            state,
+        }
     }
 
     /// Every shard of the dataplane serves a version.
@@ -163,7 +173,10 @@ impl Session {
         let name = || self.hello.dataplane_id.clone();
         let (place, reply) = self.reserve()?;
         self.commands
-            .try_send(v1::Command { id: place.id, kind: Some(kind) })
+            .try_send(v1::Command {
+                id: place.id,
+                kind: Some(kind),
+            })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => CommandFailure::Busy(name()),
                 mpsc::error::TrySendError::Closed(_) => CommandFailure::Disconnected(name()),
@@ -203,15 +216,23 @@ impl Session {
     /// Waits until someone ends it.
     pub(super) async fn ended(&self) -> Ended {
         let mut ended = self.ended.subscribe();
-        let reason = ended.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+        let reason = ended
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| *reason);
         // The sender lives in `self`.
         reason.unwrap_or(Ended::Disconnected)
     }
 
-    fn reserve(&self) -> Result<(Place<'_>, oneshot::Receiver<command_reply::Kind>), CommandFailure> {
+    fn reserve(
+        &self,
+    ) -> Result<(Place<'_>, oneshot::Receiver<command_reply::Kind>), CommandFailure> {
         let mut pending = locked(&self.pending);
         if pending.ended {
-            return Err(CommandFailure::Disconnected(self.hello.dataplane_id.clone()));
+            return Err(CommandFailure::Disconnected(
+                self.hello.dataplane_id.clone(),
+            ));
         }
         if pending.waiting.len() >= MOST_PENDING {
             return Err(CommandFailure::Busy(self.hello.dataplane_id.clone()));
@@ -224,7 +245,9 @@ impl Session {
     }
 
     fn count_answer(&self, answer: &'static str) {
-        self.instruments.snapshot_answers.add(1, &[KeyValue::new("answer", answer)]);
+        self.instruments
+            .snapshot_answers
+            .add(1, &[KeyValue::new("answer", answer)]);
     }
 }
 

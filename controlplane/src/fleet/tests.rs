@@ -12,7 +12,10 @@ use crate::harness::{FakeDataplane, Harness, configuration, eventually};
 async fn acked(fleet: &Fleet, version: &str) {
     eventually(async || {
         let dataplanes = fleet.dataplanes();
-        dataplanes.iter().any(|dataplane| dataplane.acked_version == version).then_some(())
+        dataplanes
+            .iter()
+            .any(|dataplane| dataplane.acked_version == version)
+            .then_some(())
     })
     .await;
 }
@@ -28,7 +31,9 @@ fn show() -> Command {
 #[tokio::test]
 async fn a_dataplane_says_hello_and_gets_its_configuration() {
     let harness = Harness::start().await;
-    harness.fleet.offer(configuration("v1", &[("default/shop:80", 8001)]));
+    harness
+        .fleet
+        .offer(configuration("v1", &[("default/shop:80", 8001)]));
     let mut dataplane = harness.dataplane("edge").await;
     let snapshot = dataplane.snapshot().await;
     assert_eq!(snapshot.version, "v1");
@@ -38,10 +43,17 @@ async fn a_dataplane_says_hello_and_gets_its_configuration() {
 
     dataplane.ack("v1").await;
     acked(&harness.fleet, "v1").await;
-    let state = v1::DataplaneState { connections: 7, ..Default::default() };
+    let state = v1::DataplaneState {
+        connections: 7,
+        ..Default::default()
+    };
     dataplane.say(Up::State(state.clone())).await;
     let shown = eventually(async || {
-        harness.fleet.dataplanes().into_iter().find(|dataplane| dataplane.state.is_some())
+        harness
+            .fleet
+            .dataplanes()
+            .into_iter()
+            .find(|dataplane| dataplane.state.is_some())
     })
     .await;
     assert_eq!(shown.state, Some(state));
@@ -74,7 +86,10 @@ async fn a_slow_dataplane_skips_versions() {
 
 #[tokio::test]
 async fn a_dataplane_that_never_answers_gets_the_newest_all_the_same() {
-    let patience = Patience { answer: Duration::from_millis(200), ..Patience::default() };
+    let patience = Patience {
+        answer: Duration::from_millis(200),
+        ..Patience::default()
+    };
     let harness = Harness::with_patience(patience).await;
     harness.fleet.offer(configuration("v1", &[]));
     let mut dataplane = harness.dataplane("edge").await;
@@ -86,15 +101,22 @@ async fn a_dataplane_that_never_answers_gets_the_newest_all_the_same() {
 #[tokio::test]
 async fn changed_endpoints_come_without_a_snapshot() {
     let harness = Harness::start().await;
-    harness.fleet.offer(configuration("v1", &[("a", 1), ("b", 1)]));
+    harness
+        .fleet
+        .offer(configuration("v1", &[("a", 1), ("b", 1)]));
     let mut dataplane = harness.dataplane("edge").await;
     dataplane.snapshot().await;
     dataplane.endpoints().await;
     dataplane.endpoints().await;
     dataplane.ack("v1").await;
-    harness.fleet.offer(configuration("v1", &[("a", 1), ("b", 2)]));
+    harness
+        .fleet
+        .offer(configuration("v1", &[("a", 1), ("b", 2)]));
     let changed = dataplane.endpoints().await;
-    assert_eq!((&changed.backend_id[..], changed.endpoints[0].port), ("b", 2));
+    assert_eq!(
+        (&changed.backend_id[..], changed.endpoints[0].port),
+        ("b", 2)
+    );
     assert!(dataplane.is_quiet().await, "the other one is as it was");
 }
 
@@ -113,10 +135,17 @@ async fn a_refusal_is_kept_with_its_reasons_until_something_is_acknowledged() {
         field: "port".into(),
         message: "in use".into(),
     };
-    let nack = v1::Nack { version: "v2".into(), rejections: vec![rejection.clone()] };
+    let nack = v1::Nack {
+        version: "v2".into(),
+        rejections: vec![rejection.clone()],
+    };
     dataplane.say(Up::Nack(nack.clone())).await;
     let shown = eventually(async || {
-        harness.fleet.dataplanes().into_iter().find(|dataplane| dataplane.nack.is_some())
+        harness
+            .fleet
+            .dataplanes()
+            .into_iter()
+            .find(|dataplane| dataplane.nack.is_some())
     })
     .await;
     assert_eq!((&shown.acked_version[..], shown.nack), ("v1", Some(nack)));
@@ -144,15 +173,27 @@ async fn a_command_gets_its_own_reply() {
             let commands = [dataplane.command().await, dataplane.command().await];
             assert_ne!(commands[0].id, commands[1].id);
             for command in commands.into_iter().rev() {
-                let Some(Command::Show(id)) = command.kind else { panic!("{command:?}") };
-                let connection = v1::Connection { id, ..Default::default() };
+                let Some(Command::Show(id)) = command.kind else {
+                    panic!("{command:?}")
+                };
+                let connection = v1::Connection {
+                    id,
+                    ..Default::default()
+                };
                 let kind = Some(Reply::Connection(connection));
-                dataplane.say(Up::Reply(v1::CommandReply { id: command.id, kind })).await;
+                dataplane
+                    .say(Up::Reply(v1::CommandReply {
+                        id: command.id,
+                        kind,
+                    }))
+                    .await;
             }
         },
     );
     for (reply, id) in [(first, "one"), (second, "two")] {
-        let Ok(Reply::Connection(connection)) = reply else { panic!("{reply:?}") };
+        let Ok(Reply::Connection(connection)) = reply else {
+            panic!("{reply:?}")
+        };
         assert_eq!(connection.id, id);
     }
 }
@@ -160,9 +201,15 @@ async fn a_command_gets_its_own_reply() {
 #[tokio::test]
 async fn a_dataplane_may_refuse_a_command() {
     let harness = Harness::start().await;
-    let gone = v1::CommandError { code: Code::NotFound.into(), message: "gone".into() };
+    let gone = v1::CommandError {
+        code: Code::NotFound.into(),
+        message: "gone".into(),
+    };
     let error = gone.clone();
-    harness.dataplane("edge").await.answering(move |_| Reply::Error(error.clone()));
+    harness
+        .dataplane("edge")
+        .await
+        .answering(move |_| Reply::Error(error.clone()));
     connected(&harness.fleet, 1).await;
     let result = harness.fleet.command("edge", show()).await;
     assert_eq!(result, Err(CommandFailure::Refused(gone)));
@@ -170,7 +217,10 @@ async fn a_dataplane_may_refuse_a_command() {
 
 #[tokio::test]
 async fn a_command_that_is_not_answered_times_out_and_its_place_is_free_again() {
-    let patience = Patience { reply: Duration::from_millis(50), ..Patience::default() };
+    let patience = Patience {
+        reply: Duration::from_millis(50),
+        ..Patience::default()
+    };
     let harness = Harness::with_patience(patience).await;
     let mut dataplane = harness.dataplane("edge").await;
     connected(&harness.fleet, 1).await;
@@ -196,7 +246,10 @@ async fn commands_beyond_the_bound_are_refused_at_once() {
         drop(dataplane);
     });
     let count = |wanted: CommandFailure| {
-        results.iter().filter(|result| **result == Err(wanted.clone())).count()
+        results
+            .iter()
+            .filter(|result| **result == Err(wanted.clone()))
+            .count()
     };
     assert!(count(CommandFailure::Busy("edge".into())) >= 100);
     assert!(count(CommandFailure::Disconnected("edge".into())) >= 1);
@@ -224,23 +277,42 @@ async fn a_reconnect_replaces_the_old_session() {
     let mut old = harness.dataplane("edge").await;
     old.snapshot().await;
     let mut new = harness.dataplane("edge").await;
-    assert_eq!(new.snapshot().await.version, "v1", "it is told everything anew");
+    assert_eq!(
+        new.snapshot().await.version,
+        "v1",
+        "it is told everything anew"
+    );
     assert_eq!(old.end().await.code(), Grpc::Aborted);
     assert_eq!(harness.fleet.dataplanes().len(), 1);
     drop(old);
     new.answering(|_| Reply::Done(v1::Done {}));
-    assert_eq!(harness.fleet.command("edge", show()).await, Ok(Reply::Done(v1::Done {})));
-    assert_eq!(harness.fleet.dataplanes().len(), 1, "the old one's end is not the new one's");
+    assert_eq!(
+        harness.fleet.command("edge", show()).await,
+        Ok(Reply::Done(v1::Done {}))
+    );
+    assert_eq!(
+        harness.fleet.dataplanes().len(),
+        1,
+        "the old one's end is not the new one's"
+    );
 }
 
 #[tokio::test]
 async fn what_does_not_begin_with_a_whole_hello_is_refused() {
     let harness = Harness::start().await;
-    let nameless = v1::Hello { instance_id: "run".into(), ..Default::default() };
-    let endless = v1::Hello { dataplane_id: "x".repeat(254), ..nameless.clone() };
-    for first in
-        [Up::Ack(v1::Ack::default()), Up::Hello(nameless), Up::Hello(endless)]
-    {
+    let nameless = v1::Hello {
+        instance_id: "run".into(),
+        ..Default::default()
+    };
+    let endless = v1::Hello {
+        dataplane_id: "x".repeat(254),
+        ..nameless.clone()
+    };
+    for first in [
+        Up::Ack(v1::Ack::default()),
+        Up::Hello(nameless),
+        Up::Hello(endless),
+    ] {
         let mut stranger = FakeDataplane::begin(harness.session_addr, first).await;
         assert_eq!(stranger.end().await.code(), Grpc::InvalidArgument);
     }
@@ -249,17 +321,24 @@ async fn what_does_not_begin_with_a_whole_hello_is_refused() {
 
 #[tokio::test]
 async fn a_session_without_a_hello_ends_in_time() {
-    let patience = Patience { hello: Duration::from_millis(100), ..Patience::default() };
+    let patience = Patience {
+        hello: Duration::from_millis(100),
+        ..Patience::default()
+    };
     let harness = Harness::with_patience(patience).await;
-    let channel = tonic::transport::Channel::from_shared(format!("http://{}", harness.session_addr))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    let channel =
+        tonic::transport::Channel::from_shared(format!("http://{}", harness.session_addr))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
     let mut client = v1::control_client::ControlClient::new(channel);
     let silence = tokio_stream::pending::<v1::SessionUp>();
     let mut down = client.session(silence).await.unwrap().into_inner();
-    assert_eq!(down.message().await.unwrap_err().code(), Grpc::DeadlineExceeded);
+    assert_eq!(
+        down.message().await.unwrap_err().code(),
+        Grpc::DeadlineExceeded
+    );
 }
 
 #[tokio::test]

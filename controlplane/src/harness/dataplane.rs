@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use tidegate_proto::v1::{
     self, command::Kind as Command, command_reply::Kind as Reply, control_client::ControlClient,
-    session_down::Message as Down, session_up::Message as Up,
-    telemetry_client::TelemetryClient,
+    session_down::Message as Down, session_up::Message as Up, telemetry_client::TelemetryClient,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,29 +35,48 @@ impl FakeDataplane {
     pub(crate) async fn begin(address: SocketAddr, first: Up) -> Self {
         let mut client = ControlClient::new(channel(address).await);
         let (up, receiver) = mpsc::channel(8);
-        let down = client.session(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        let down = client
+            .session(ReceiverStream::new(receiver))
+            .await
+            .unwrap()
+            .into_inner();
         let dataplane = Self { up, down };
         dataplane.say(first).await;
         dataplane
     }
 
     pub(crate) async fn say(&self, message: Up) {
-        self.up.send(v1::SessionUp { message: Some(message) }).await.unwrap();
+        self.up
+            .send(v1::SessionUp {
+                message: Some(message),
+            })
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn ack(&self, version: &str) {
-        self.say(Up::Ack(v1::Ack { version: version.into() })).await;
+        self.say(Up::Ack(v1::Ack {
+            version: version.into(),
+        }))
+        .await;
     }
 
     /// The next message, or how the session ended.
     pub(crate) async fn next(&mut self) -> Result<Down, Status> {
-        let next = timeout(PATIENCE, self.down.message()).await.expect("a message in time");
-        Ok(next?.expect("a message, not the end").message.expect("a known message"))
+        let next = timeout(PATIENCE, self.down.message())
+            .await
+            .expect("a message in time");
+        Ok(next?
+            .expect("a message, not the end")
+            .message
+            .expect("a known message"))
     }
 
     /// Whether nothing comes for a moment.
     pub(crate) async fn is_quiet(&mut self) -> bool {
-        timeout(std::time::Duration::from_millis(300), self.down.message()).await.is_err()
+        timeout(std::time::Duration::from_millis(300), self.down.message())
+            .await
+            .is_err()
     }
 
     pub(crate) async fn snapshot(&mut self) -> v1::Snapshot {
@@ -102,7 +120,11 @@ impl FakeDataplane {
                     Some(Down::Snapshot(snapshot)) => self.ack(&snapshot.version).await,
                     Some(Down::Command(command)) => {
                         let kind = Some(answer(command.kind.unwrap()));
-                        self.say(Up::Reply(v1::CommandReply { id: command.id, kind })).await;
+                        self.say(Up::Reply(v1::CommandReply {
+                            id: command.id,
+                            kind,
+                        }))
+                        .await;
                     }
                     Some(Down::Endpoints(_)) | None => {}
                 }
@@ -121,20 +143,30 @@ impl FakeReporter {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let mut client = TelemetryClient::new(channel(address).await);
         let (batches, receiver) = mpsc::channel(8);
-        let acks = client.report(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        let acks = client
+            .report(ReceiverStream::new(receiver))
+            .await
+            .unwrap()
+            .into_inner();
         Self { batches, acks }
     }
 
     /// Reports records of one run of `edge`, and waits for the acknowledgement.
     pub(crate) async fn report(&mut self, records: Vec<v1::Record>) -> Result<u64, Status> {
         let (dataplane_id, instance_id) = ("edge".into(), "run".into());
-        let batch = v1::ReportBatch { dataplane_id, instance_id, records };
+        let batch = v1::ReportBatch {
+            dataplane_id,
+            instance_id,
+            records,
+        };
         self.send(batch).await
     }
 
     pub(crate) async fn send(&mut self, batch: v1::ReportBatch) -> Result<u64, Status> {
         self.batches.send(batch).await.unwrap();
-        let ack = timeout(PATIENCE, self.acks.message()).await.expect("an answer in time")?;
+        let ack = timeout(PATIENCE, self.acks.message())
+            .await
+            .expect("an answer in time")?;
         Ok(ack.expect("an acknowledgement, not the end").sequence)
     }
 }

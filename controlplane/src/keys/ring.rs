@@ -43,8 +43,13 @@ struct Secret {
 impl KeyRing {
     /// A ring with one key of each kind. Fails where the source of randomness does.
     pub fn generate<R: TryCryptoRng>(rng: &mut R, now_ms: i64) -> Result<Self, R::Error> {
-        let empty =
-            Self { rotated_at_ms: now_ms, ticket: vec![], retry: vec![], reset: vec![], cid: vec![] };
+        let empty = Self {
+            rotated_at_ms: now_ms,
+            ticket: vec![],
+            retry: vec![],
+            reset: vec![],
+            cid: vec![],
+        };
         empty.rotated(rng, now_ms)
     }
 
@@ -70,7 +75,10 @@ impl KeyRing {
         let wire = |secrets: &[Secret]| {
             secrets
                 .iter()
-                .map(|secret| v1::Key { id: secret.id, material: secret.material.clone().into() })
+                .map(|secret| v1::Key {
+                    id: secret.id,
+                    material: secret.material.clone().into(),
+                })
                 .collect()
         };
         v1::Keys {
@@ -102,11 +110,16 @@ fn with_newer<R: TryCryptoRng>(
     keep: usize,
     ids: u32,
 ) -> Result<Vec<Secret>, R::Error> {
-    let id = secrets.first().map_or(0, |newest| newest.id.wrapping_add(1) % ids);
+    let id = secrets
+        .first()
+        .map_or(0, |newest| newest.id.wrapping_add(1) % ids);
     let mut material = vec![0; length];
     rng.try_fill_bytes(&mut material)?;
     let newest = Secret { id, material };
-    Ok(std::iter::once(newest).chain(secrets.iter().cloned()).take(keep).collect())
+    Ok(std::iter::once(newest)
+        .chain(secrets.iter().cloned())
+        .take(keep)
+        .collect())
 }
 
 mod base64_text {
@@ -172,6 +185,10 @@ mod tests {
         let mut json = serde_json::to_value(&ring).unwrap();
         assert!(serde_json::from_value::<KeyRing>(json.clone()).unwrap() == ring);
         json["retry"][0]["material"] = "AAAA".into();
-        assert!(!serde_json::from_value::<KeyRing>(json).unwrap().is_complete());
+        assert!(
+            !serde_json::from_value::<KeyRing>(json)
+                .unwrap()
+                .is_complete()
+        );
     }
 }

@@ -5,11 +5,18 @@ use super::*;
 #[test]
 fn keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let first = KeyStore::open(folder.path(), 1).unwrap().watch().borrow().clone();
+    let first = KeyStore::open(folder.path(), 1)
+        .unwrap()
+        .watch()
+        .borrow()
+        .clone();
     let second = KeyStore::open(folder.path(), 2).unwrap();
     assert!(*second.watch().borrow() == first);
     assert_eq!(second.rotated_at_ms(), 1);
-    let mode = fs::metadata(folder.path().join("keys.json")).unwrap().permissions().mode();
+    let mode = fs::metadata(folder.path().join("keys.json"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -37,7 +44,10 @@ fn a_damaged_file_is_refused_without_showing_it_and_left_alone() {
             panic!("{damage:?} was taken");
         };
         let text = error.to_string();
-        assert!(text.contains("keys.json") && text.contains("remove it"), "{text}");
+        assert!(
+            text.contains("keys.json") && text.contains("remove it"),
+            "{text}"
+        );
         assert!(!text.contains("TOPSECRET"), "{text}");
         assert_eq!(fs::read_to_string(&path).unwrap(), damage);
     }

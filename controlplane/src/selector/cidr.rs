@@ -40,8 +40,7 @@ impl Cidr {
 
     /// Whether an address is in it. An IPv4 address is in no IPv6 range.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.first.is_ipv4()
-            && (self.first..=self.last()).contains(&address)
+        address.is_ipv4() == self.first.is_ipv4() && (self.first..=self.last()).contains(&address)
     }
 }
 
@@ -64,13 +63,17 @@ impl FromStr for Cidr {
             match address.parse().ok()? {
                 IpAddr::V4(address) => {
                     let prefix = prefix.unwrap_or(32);
-                    let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix.into())?).unwrap_or(0);
+                    let mask = u32::MAX
+                        .checked_shl(32_u32.checked_sub(prefix.into())?)
+                        .unwrap_or(0);
                     let first = Ipv4Addr::from_bits(address.to_bits() & mask).into();
                     Some(Self { first, prefix })
                 }
                 IpAddr::V6(address) => {
                     let prefix = prefix.unwrap_or(128);
-                    let mask = u128::MAX.checked_shl(128_u32.checked_sub(prefix.into())?).unwrap_or(0);
+                    let mask = u128::MAX
+                        .checked_shl(128_u32.checked_sub(prefix.into())?)
+                        .unwrap_or(0);
                     let first = Ipv6Addr::from_bits(address.to_bits() & mask).into();
                     Some(Self { first, prefix })
                 }
@@ -83,7 +86,10 @@ impl FromStr for Cidr {
 /// The IP address in `address` or `address:port`; a mapped one as IPv4.
 pub(crate) fn host(text: &str) -> Option<IpAddr> {
     let socket = text.parse::<SocketAddr>().map(|socket| socket.ip());
-    socket.or_else(|_| text.parse::<IpAddr>()).ok().map(|address| address.to_canonical())
+    socket
+        .or_else(|_| text.parse::<IpAddr>())
+        .ok()
+        .map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -93,9 +99,21 @@ mod tests {
     #[test]
     fn a_range_has_its_ends_and_nothing_beyond() {
         for (range, first, last, below, above) in [
-            ("192.0.2.9/24", "192.0.2.0", "192.0.2.255", "192.0.1.255", "192.0.3.0"),
+            (
+                "192.0.2.9/24",
+                "192.0.2.0",
+                "192.0.2.255",
+                "192.0.1.255",
+                "192.0.3.0",
+            ),
             ("10.1.2.3", "10.1.2.3", "10.1.2.3", "10.1.2.2", "10.1.2.4"),
-            ("2001:db8::1/127", "2001:db8::", "2001:db8::1", "2001:db7::1", "2001:db8::2"),
+            (
+                "2001:db8::1/127",
+                "2001:db8::",
+                "2001:db8::1",
+                "2001:db7::1",
+                "2001:db8::2",
+            ),
         ] {
             let range: Cidr = range.parse().unwrap();
             assert_eq!(range.first(), first.parse::<IpAddr>().unwrap());
@@ -109,14 +127,26 @@ mod tests {
     #[test]
     fn a_prefix_of_zero_is_all_of_its_family_only() {
         let (all4, all6): (Cidr, Cidr) = ("0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap());
-        let (four, six) = ("255.255.255.255".parse().unwrap(), "ffff::1".parse().unwrap());
+        let (four, six) = (
+            "255.255.255.255".parse().unwrap(),
+            "ffff::1".parse().unwrap(),
+        );
         assert!(all4.contains(four) && !all4.contains(six));
         assert!(all6.contains(six) && !all6.contains(four));
     }
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "/", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/-1", "host/8", "::/"] {
+        for text in [
+            "",
+            "/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "10.0.0.0/-1",
+            "host/8",
+            "::/",
+        ] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
     }

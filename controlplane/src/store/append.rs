@@ -34,10 +34,17 @@ impl AuditStore {
         report: v1::ReportBatch,
         now_ms: i64,
     ) -> Result<Appended, StoreError> {
-        let v1::ReportBatch { dataplane_id, instance_id, records } = report;
+        let v1::ReportBatch {
+            dataplane_id,
+            instance_id,
+            records,
+        } = report;
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let stored = progress(&mut transaction, &dataplane_id, &instance_id).await?;
-        let mut appended = Appended { sequence: stored, ..Appended::default() };
+        let mut appended = Appended {
+            sequence: stored,
+            ..Appended::default()
+        };
         for record in records {
             if record.sequence <= appended.sequence {
                 appended.duplicates += 1;
@@ -45,13 +52,19 @@ impl AuditStore {
             }
             appended.sequence = record.sequence;
             if let Some(Kind::Closed(connection)) = &record.kind {
-                let run = Run { dataplane: &dataplane_id, instance: &instance_id };
+                let run = Run {
+                    dataplane: &dataplane_id,
+                    instance: &instance_id,
+                };
                 insert(&mut transaction, run, record.sequence, connection, now_ms).await?;
             }
             appended.fresh.push(record);
         }
         if appended.sequence > stored {
-            let run = Run { dataplane: &dataplane_id, instance: &instance_id };
+            let run = Run {
+                dataplane: &dataplane_id,
+                instance: &instance_id,
+            };
             remember(&mut transaction, run, appended.sequence, now_ms).await?;
             appended.expired = expire(&mut transaction, self.bound).await?;
         }
@@ -103,7 +116,11 @@ async fn insert(
     .bind(&connection.listener_id)
     .bind(tls.map_or("", |tls| &tls.alpn))
     .bind(integer(connection.age_ms))
-    .bind(selector::host(&connection.peer_address).map(octets).unwrap_or_default())
+    .bind(
+        selector::host(&connection.peer_address)
+            .map(octets)
+            .unwrap_or_default(),
+    )
     .bind(connection.encode_to_vec())
     .execute(transaction)
     .await?;

@@ -27,7 +27,10 @@ impl AuditStore {
         let mut transaction = self.readers.begin().await?;
         let mut count = QueryBuilder::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_conditions(&mut count, query);
-        let total: i64 = count.build_query_scalar().fetch_one(&mut *transaction).await?;
+        let total: i64 = count
+            .build_query_scalar()
+            .fetch_one(&mut *transaction)
+            .await?;
 
         let mut select =
             QueryBuilder::new("SELECT id, received_at_ms, record FROM audit WHERE TRUE");
@@ -36,22 +39,39 @@ impl AuditStore {
             select.push(" AND id < ").push_bind(integer(query.before));
         }
         // One more than asked for tells whether there is another page.
-        select.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(query.limit) + 1);
+        select
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(i64::from(query.limit) + 1);
         let rows = select.build().fetch_all(&mut *transaction).await?;
         transaction.commit().await?;
 
         let limit = query.limit as usize;
-        let records = rows.iter().take(limit).map(decode).collect::<Result<Vec<_>, _>>()?;
+        let records = rows
+            .iter()
+            .take(limit)
+            .map(decode)
+            .collect::<Result<Vec<_>, _>>()?;
         let next = match records.last() {
             Some(last) if rows.len() > limit => last.id,
             _ => 0,
         };
-        Ok(v1::ListAuditResponse { records, next, total: total.unsigned_abs() })
+        Ok(v1::ListAuditResponse {
+            records,
+            next,
+            total: total.unsigned_abs(),
+        })
     }
 }
 
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, query: &Query) {
-    let Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn } = &query.selector;
+    let Selector {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+    } = &query.selector;
     for (column, wanted) in [
         ("connection_id", &query.connection_id),
         ("server_name", server_name),
@@ -59,7 +79,10 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, query: &Query) {
         ("alpn", alpn),
     ] {
         if let Some(wanted) = wanted {
-            sql.push(" AND ").push(column).push(" = ").push_bind(wanted.clone());
+            sql.push(" AND ")
+                .push(column)
+                .push(" = ")
+                .push_bind(wanted.clone());
         }
     }
     if let Some(least) = min_age_ms {
@@ -71,8 +94,12 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, query: &Query) {
     if let Some(range) = peer {
         let (first, last) = (octets(range.first()), octets(range.last()));
         // Of equal length only: IPv4 blobs sort among IPv6 ones.
-        sql.push(" AND length(peer) = ").push_bind(first.len() as i64);
-        sql.push(" AND peer BETWEEN ").push_bind(first).push(" AND ").push_bind(last);
+        sql.push(" AND length(peer) = ")
+            .push_bind(first.len() as i64);
+        sql.push(" AND peer BETWEEN ")
+            .push_bind(first)
+            .push(" AND ")
+            .push_bind(last);
     }
 }
 

@@ -40,8 +40,9 @@ pub(crate) struct Instruments {
 }
 
 /// Bounds in seconds, as HTTP's semantic conventions give them.
-const SECONDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 
 impl Instruments {
     pub(super) fn new(meter: &Meter) -> Self {
@@ -49,7 +50,10 @@ impl Instruments {
             meter.u64_counter(name).with_description(what).build()
         };
         let seconds = |name: &'static str, what: &'static str| {
-            let histogram = meter.f64_histogram(name).with_description(what).with_unit("s");
+            let histogram = meter
+                .f64_histogram(name)
+                .with_description(what)
+                .with_unit("s");
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
         Self {

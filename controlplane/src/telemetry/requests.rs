@@ -72,8 +72,9 @@ mod tests {
     #[test]
     fn a_span_belongs_to_the_callers_trace() {
         let exporter = InMemorySpanExporter::default();
-        let provider =
-            SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(exporter.clone())
+            .build();
         let mut headers = HeaderMap::new();
         headers.insert(
             "traceparent",
@@ -85,10 +86,15 @@ mod tests {
             .finish(StatusCode::GATEWAY_TIMEOUT);
 
         let spans = exporter.get_finished_spans().unwrap();
-        let [span] = &spans[..] else { panic!("one span, not {}", spans.len()) };
+        let [span] = &spans[..] else {
+            panic!("one span, not {}", spans.len())
+        };
         let trace = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
         assert_eq!(span.span_context.trace_id(), trace);
-        assert_eq!(span.parent_span_id, SpanId::from_hex("b7ad6b7169203331").unwrap());
+        assert_eq!(
+            span.parent_span_id,
+            SpanId::from_hex("b7ad6b7169203331").unwrap()
+        );
         assert_eq!(span.name, "GET /v1/connections/{id}");
         assert_eq!(span.status, Status::error("504"));
     }

@@ -18,7 +18,9 @@ impl Operations {
     ) -> Result<v1::GetConfigResponse, Failure> {
         let gateway = self.gateway_of(&request.dataplane)?;
         let published = self.fleet.configuration();
-        let snapshot = published.as_ref().and_then(|published| published.snapshot(&gateway));
+        let snapshot = published
+            .as_ref()
+            .and_then(|published| published.snapshot(&gateway));
         let (Some(published), Some(snapshot)) = (&published, snapshot) else {
             let detail = match &gateway[..] {
                 "" => "the configuration was not read yet".into(),
@@ -27,14 +29,21 @@ impl Operations {
             return Err(Failure::NotFound(detail));
         };
         let endpoints = published.endpoints_of(snapshot).collect();
-        Ok(v1::GetConfigResponse { snapshot: Some(without_secrets(snapshot)), endpoints })
+        Ok(v1::GetConfigResponse {
+            snapshot: Some(without_secrets(snapshot)),
+            endpoints,
+        })
     }
 
     fn gateway_of(&self, dataplane: &str) -> Result<String, Failure> {
         if dataplane.is_empty() {
             return Ok(String::new());
         }
-        let mut hellos = self.fleet.dataplanes().into_iter().filter_map(|found| found.hello);
+        let mut hellos = self
+            .fleet
+            .dataplanes()
+            .into_iter()
+            .filter_map(|found| found.hello);
         let found = hellos.find(|hello| hello.dataplane_id == dataplane);
         let unknown = || Failure::NotFound(format!("dataplane `{dataplane}` is not connected"));
         found.map(|hello| hello.gateway).ok_or_else(unknown)
@@ -46,8 +55,11 @@ impl Operations {
         let Some(published) = self.fleet.configuration() else {
             return v1::GetStatusResponse::default();
         };
-        let mut objects: Vec<v1::ObjectStatus> =
-            published.statuses(&self.fleet).iter().map(Into::into).collect();
+        let mut objects: Vec<v1::ObjectStatus> = published
+            .statuses(&self.fleet)
+            .iter()
+            .map(Into::into)
+            .collect();
         objects.extend(published.problems.iter().map(status::of_problem));
         v1::GetStatusResponse { objects }
     }
@@ -58,7 +70,8 @@ impl Operations {
         let store = std::sync::Arc::clone(&self.keys);
         // It writes a file.
         let rotated = tokio::task::spawn_blocking(move || store.rotate(rotated_at_ms)).await;
-        let keys = rotated.map_err(|_| Failure::Internal("the rotation was cancelled".into()))??;
+        let keys =
+            rotated.map_err(|_| Failure::Internal("the rotation was cancelled".into()))??;
         self.instruments.key_rotations.add(1, &[]);
         let newest = |keys: &[v1::Key]| keys.first().map_or(0, |key| key.id);
         Ok(KeysRotated {
@@ -76,7 +89,13 @@ fn without_secrets(snapshot: &v1::Snapshot) -> v1::Snapshot {
     for certificate in &mut shown.certificates {
         certificate.private_key_pem = Bytes::new();
     }
-    if let Some(v1::Keys { ticket, retry, reset, cid }) = &mut shown.keys {
+    if let Some(v1::Keys {
+        ticket,
+        retry,
+        reset,
+        cid,
+    }) = &mut shown.keys
+    {
         for key in [ticket, retry, reset, cid].into_iter().flatten() {
             key.material = Bytes::new();
         }
@@ -92,7 +111,10 @@ mod tests {
 
     #[test]
     fn a_shown_snapshot_has_no_secret() {
-        let key = |id| v1::Key { id, material: "SECRET".into() };
+        let key = |id| v1::Key {
+            id,
+            material: "SECRET".into(),
+        };
         let snapshot = v1::Snapshot {
             certificates: vec![v1::Certificate {
                 id: "default/site".into(),

@@ -8,11 +8,7 @@ use tidegate_proto::{
 };
 
 use super::{Operations, page_size};
-use crate::{
-    api::failure::Failure,
-    fleet::CommandFailure,
-    selector::Selector,
-};
+use crate::{api::failure::Failure, fleet::CommandFailure, selector::Selector};
 
 /// Longest reason phrase of a close, bytes.
 const LONGEST_REASON: usize = 256;
@@ -36,10 +32,21 @@ impl Operations {
             after => Some(parse_id(after)?),
         };
         let first = after.as_ref().map_or("", |after| &after.dataplane);
-        let asked = self.dataplane_ids().into_iter().filter(|id| &id[..] >= first);
+        let asked = self
+            .dataplane_ids()
+            .into_iter()
+            .filter(|id| &id[..] >= first);
         let pages = join_all(asked.map(|id| {
-            let after = if id == first { request.after.clone() } else { String::new() };
-            let list = v1::ListConnections { selector: Some(selector.clone()), limit, after };
+            let after = if id == first {
+                request.after.clone()
+            } else {
+                String::new()
+            };
+            let list = v1::ListConnections {
+                selector: Some(selector.clone()),
+                limit,
+                after,
+            };
             async move { self.fleet.command(&id, Command::List(list)).await }
         }));
         let (mut connections, mut more) = (Vec::new(), false);
@@ -59,13 +66,20 @@ impl Operations {
         more |= connections.len() > limit as usize;
         connections.truncate(limit as usize);
         let last = connections.last().filter(|_| more);
-        Ok(v1::ConnectionList { next: last.map_or_else(String::new, |c| c.id.clone()), connections })
+        Ok(v1::ConnectionList {
+            next: last.map_or_else(String::new, |c| c.id.clone()),
+            connections,
+        })
     }
 
     /// One connection, whole, as it is now.
     pub(crate) async fn connection(&self, id: &str) -> Result<v1::Connection, Failure> {
         let dataplane = parse_id(id)?.dataplane;
-        match self.fleet.command(&dataplane, Command::Show(id.to_owned())).await? {
+        match self
+            .fleet
+            .command(&dataplane, Command::Show(id.to_owned()))
+            .await?
+        {
             Reply::Connection(connection) => Ok(connection),
             _ => Err(unexpected()),
         }
@@ -79,8 +93,15 @@ impl Operations {
         let id = request.connection_id;
         let dataplane = parse_id(&id)?.dataplane;
         let behaviour = Some(checked(request.behaviour)?);
-        let close = v1::CloseConnection { connection_id: id.clone(), behaviour };
-        match self.fleet.command(&dataplane, Command::Close(close)).await? {
+        let close = v1::CloseConnection {
+            connection_id: id.clone(),
+            behaviour,
+        };
+        match self
+            .fleet
+            .command(&dataplane, Command::Close(close))
+            .await?
+        {
             Reply::Closed(v1::Closed { count: 0 }) => {
                 Err(Failure::NotFound(format!("connection `{id}` has ended")))
             }
@@ -103,7 +124,10 @@ impl Operations {
         let behaviour = Some(checked(request.behaviour)?);
         let replies = join_all(self.dataplane_ids().into_iter().map(|id| {
             let selector = Some(selector.to_wire());
-            let close = v1::CloseSelected { selector, behaviour: behaviour.clone() };
+            let close = v1::CloseSelected {
+                selector,
+                behaviour: behaviour.clone(),
+            };
             async move { self.fleet.command(&id, Command::CloseSelected(close)).await }
         }));
         let (mut count, mut failed) = (0, None);
@@ -125,7 +149,11 @@ impl Operations {
     }
 
     pub(super) fn dataplane_ids(&self) -> Vec<String> {
-        let hellos = self.fleet.dataplanes().into_iter().filter_map(|dataplane| dataplane.hello);
+        let hellos = self
+            .fleet
+            .dataplanes()
+            .into_iter()
+            .filter_map(|dataplane| dataplane.hello);
         hellos.map(|hello| hello.dataplane_id).collect()
     }
 }
@@ -140,16 +168,21 @@ fn checked(
         reason: String::new(),
     });
     if behaviour.error_code > LARGEST_CODE {
-        return Err(Failure::Invalid(format!("error_code: at most {LARGEST_CODE}")));
+        return Err(Failure::Invalid(format!(
+            "error_code: at most {LARGEST_CODE}"
+        )));
     }
     if behaviour.reason.len() > LONGEST_REASON {
-        return Err(Failure::Invalid(format!("reason: at most {LONGEST_REASON} bytes")));
+        return Err(Failure::Invalid(format!(
+            "reason: at most {LONGEST_REASON} bytes"
+        )));
     }
     Ok(behaviour)
 }
 
 fn parse_id(id: &str) -> Result<ConnectionId, Failure> {
-    id.parse::<ConnectionId>().map_err(|invalid| Failure::Invalid(invalid.to_string()))
+    id.parse::<ConnectionId>()
+        .map_err(|invalid| Failure::Invalid(invalid.to_string()))
 }
 
 pub(super) fn unexpected() -> Failure {

@@ -34,12 +34,12 @@ impl Operations {
     }
 
     /// Handshakes and closes from now on.
-    pub(crate) fn watch_events(
-        &self,
-        request: v1::WatchEventsRequest,
-    ) -> Result<Watched, Failure> {
+    pub(crate) fn watch_events(&self, request: v1::WatchEventsRequest) -> Result<Watched, Failure> {
         let selector = Selector::parse(request.selector.unwrap_or_default())?;
-        Ok(Watched { events: self.fleet.events(), selector })
+        Ok(Watched {
+            events: self.fleet.events(),
+            selector,
+        })
     }
 }
 
@@ -49,7 +49,11 @@ impl Watched {
         loop {
             match self.events.next().await? {
                 Seen::Lost(lost) => {
-                    let event = v1::Event { kind: "lagged".into(), connection: None, lost };
+                    let event = v1::Event {
+                        kind: "lagged".into(),
+                        connection: None,
+                        lost,
+                    };
                     return Some(Arc::new(event));
                 }
                 Seen::Event(event) => {

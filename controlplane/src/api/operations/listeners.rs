@@ -19,7 +19,9 @@ impl Operations {
             }
         }
         merge(&mut listeners, &self.fleet.dataplanes());
-        v1::ListListenersResponse { listeners: listeners.into_values().collect() }
+        v1::ListListenersResponse {
+            listeners: listeners.into_values().collect(),
+        }
     }
 
     /// Begins to drain a listener on every dataplane that has it.
@@ -28,7 +30,10 @@ impl Operations {
         request: v1::DrainRequest,
     ) -> Result<v1::DrainResponse, Failure> {
         let v1::DrainRequest { id, deadline_ms } = request;
-        let drain = v1::Drain { listener: id.clone(), deadline_ms };
+        let drain = v1::Drain {
+            listener: id.clone(),
+            deadline_ms,
+        };
         self.begin_everywhere(&id, &Command::Drain(drain)).await
     }
 
@@ -37,8 +42,11 @@ impl Operations {
         &self,
         request: v1::UndrainRequest,
     ) -> Result<v1::DrainResponse, Failure> {
-        let undrain = v1::Undrain { listener: request.id.clone() };
-        self.begin_everywhere(&request.id, &Command::Undrain(undrain)).await
+        let undrain = v1::Undrain {
+            listener: request.id.clone(),
+        };
+        self.begin_everywhere(&request.id, &Command::Undrain(undrain))
+            .await
     }
 
     async fn begin_everywhere(
@@ -65,9 +73,9 @@ impl Operations {
         }
         match failed {
             Some(failure) => Err(failure),
-            None if dataplanes.is_empty() => {
-                Err(Failure::NotFound(format!("no dataplane has a listener `{listener}`")))
-            }
+            None if dataplanes.is_empty() => Err(Failure::NotFound(format!(
+                "no dataplane has a listener `{listener}`"
+            ))),
             None => Ok(v1::DrainResponse { dataplanes }),
         }
     }
@@ -87,16 +95,20 @@ fn summary(listener: &v1::Listener) -> v1::ListenerSummary {
 
 /// Adds what dataplanes say: connections over all of them, and draining where all of
 /// those that have the listener drain it.
-fn merge(
-    listeners: &mut BTreeMap<String, v1::ListenerSummary>,
-    dataplanes: &[v1::Dataplane],
-) {
+fn merge(listeners: &mut BTreeMap<String, v1::ListenerSummary>, dataplanes: &[v1::Dataplane]) {
     let mut seen = std::collections::BTreeSet::new();
-    for state in dataplanes.iter().filter_map(|dataplane| dataplane.state.as_ref()) {
+    for state in dataplanes
+        .iter()
+        .filter_map(|dataplane| dataplane.state.as_ref())
+    {
         for on_one in &state.listeners {
             let merged = listeners.entry(on_one.id.clone()).or_insert_with(|| {
                 // Removed from the configuration; its last connections are still served.
-                v1::ListenerSummary { id: on_one.id.clone(), port: on_one.port, ..Default::default() }
+                v1::ListenerSummary {
+                    id: on_one.id.clone(),
+                    port: on_one.port,
+                    ..Default::default()
+                }
             });
             merged.connections += on_one.connections;
             let drains = on_one.draining || state.draining;
@@ -111,16 +123,32 @@ mod tests {
     use super::*;
 
     fn dataplane(draining: bool, listener: v1::ListenerState) -> v1::Dataplane {
-        let state = v1::DataplaneState { draining, listeners: vec![listener], ..Default::default() };
-        v1::Dataplane { state: Some(state), ..Default::default() }
+        let state = v1::DataplaneState {
+            draining,
+            listeners: vec![listener],
+            ..Default::default()
+        };
+        v1::Dataplane {
+            state: Some(state),
+            ..Default::default()
+        }
     }
 
     fn state(id: &str, connections: u64, draining: bool) -> v1::ListenerState {
-        v1::ListenerState { id: id.into(), connections, draining, ..Default::default() }
+        v1::ListenerState {
+            id: id.into(),
+            connections,
+            draining,
+            ..Default::default()
+        }
     }
 
     fn merged(dataplanes: &[v1::Dataplane]) -> BTreeMap<String, v1::ListenerSummary> {
-        let configured = v1::ListenerSummary { id: "a".into(), port: 443, ..Default::default() };
+        let configured = v1::ListenerSummary {
+            id: "a".into(),
+            port: 443,
+            ..Default::default()
+        };
         let mut listeners = BTreeMap::from([("a".to_owned(), configured)]);
         merge(&mut listeners, dataplanes);
         listeners
@@ -128,7 +156,10 @@ mod tests {
 
     #[test]
     fn connections_add_up_over_dataplanes() {
-        let two = [dataplane(false, state("a", 3, false)), dataplane(false, state("a", 4, false))];
+        let two = [
+            dataplane(false, state("a", 3, false)),
+            dataplane(false, state("a", 4, false)),
+        ];
         let listeners = merged(&two);
         assert_eq!((listeners["a"].connections, listeners["a"].port), (7, 443));
     }
@@ -149,6 +180,9 @@ mod tests {
 
     #[test]
     fn a_removed_listener_is_shown_while_it_is_in_use() {
-        assert_eq!(merged(&[dataplane(false, state("old", 1, true))])["old"].connections, 1);
+        assert_eq!(
+            merged(&[dataplane(false, state("old", 1, true))])["old"].connections,
+            1
+        );
     }
 }

@@ -51,10 +51,34 @@ pub(super) async fn list(
     State(operations): State<Operations>,
     Params(params): Params<AuditParams>,
 ) -> Outcome<AuditList> {
-    let AuditParams { server_name, peer, listener, min_age_ms, max_age_ms, alpn, .. } = params;
-    let selector =
-        Some(v1::Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn });
-    let AuditParams { connection_id, limit, before, .. } = params;
-    let request = v1::ListAuditRequest { limit, before, selector, connection_id };
+    let AuditParams {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+        ..
+    } = params;
+    let selector = Some(v1::Selector {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+    });
+    let AuditParams {
+        connection_id,
+        limit,
+        before,
+        ..
+    } = params;
+    let request = v1::ListAuditRequest {
+        limit,
+        before,
+        selector,
+        connection_id,
+    };
     Ok(Answer::of(operations.list_audit(request).await?))
 }

@@ -35,7 +35,9 @@ pub(super) async fn config(
     State(operations): State<Operations>,
     Params(ConfigParams { dataplane }): Params<ConfigParams>,
 ) -> Outcome<Configuration> {
-    Ok(Answer::of(operations.config(&v1::GetConfigRequest { dataplane })?))
+    Ok(Answer::of(
+        operations.config(&v1::GetConfigRequest { dataplane })?,
+    ))
 }
 
 /// Show what became of each object

@@ -8,9 +8,7 @@ use utoipa::IntoParams;
 use crate::api::{
     operations::Operations,
     respond::{Answer, Id, JsonBody, Outcome, Params},
-    types::{
-        CloseBehaviour, CloseSelected, Closed, Connection, ConnectionList, Problem, Selector,
-    },
+    types::{CloseBehaviour, CloseSelected, Closed, Connection, ConnectionList, Problem, Selector},
 };
 
 /// RFC 9114 8.1: what an application close says if its caller does not.
@@ -55,11 +53,29 @@ pub(super) async fn list(
     State(operations): State<Operations>,
     Params(params): Params<ListParams>,
 ) -> Outcome<ConnectionList> {
-    let ListParams { server_name, peer, listener, min_age_ms, max_age_ms, alpn, limit, after } =
-        params;
-    let selector =
-        Some(v1::Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn });
-    let request = v1::ListConnections { selector, limit, after };
+    let ListParams {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+        limit,
+        after,
+    } = params;
+    let selector = Some(v1::Selector {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+    });
+    let request = v1::ListConnections {
+        selector,
+        limit,
+        after,
+    };
     Ok(Answer::of(operations.list_connections(request).await?))
 }
 
@@ -77,10 +93,7 @@ pub(super) async fn list(
         (status = 504, description = "The dataplane does not answer", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn show(
-    State(operations): State<Operations>,
-    Id(id): Id,
-) -> Outcome<Connection> {
+pub(super) async fn show(State(operations): State<Operations>, Id(id): Id) -> Outcome<Connection> {
     Ok(Answer::of(operations.connection(&id).await?))
 }
 
@@ -104,7 +117,10 @@ pub(super) async fn close(
     JsonBody(behaviour): JsonBody<CloseBehaviour>,
 ) -> Outcome<Closed> {
     let behaviour = Some(wire_behaviour(behaviour));
-    let request = v1::CloseConnection { connection_id, behaviour };
+    let request = v1::CloseConnection {
+        connection_id,
+        behaviour,
+    };
     Ok(Answer::of(operations.close_connection(request).await?))
 }
 
@@ -120,19 +136,46 @@ pub(super) async fn close(
 )]
 pub(super) async fn close_selected(
     State(operations): State<Operations>,
-    JsonBody(CloseSelected { selector, behaviour }): JsonBody<CloseSelected>,
+    JsonBody(CloseSelected {
+        selector,
+        behaviour,
+    }): JsonBody<CloseSelected>,
 ) -> Outcome<Closed> {
-    let Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn } = selector;
-    let selector =
-        Some(v1::Selector { server_name, peer, listener, min_age_ms, max_age_ms, alpn });
+    let Selector {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+    } = selector;
+    let selector = Some(v1::Selector {
+        server_name,
+        peer,
+        listener,
+        min_age_ms,
+        max_age_ms,
+        alpn,
+    });
     let behaviour = Some(wire_behaviour(behaviour));
-    let request = v1::CloseSelected { selector, behaviour };
+    let request = v1::CloseSelected {
+        selector,
+        behaviour,
+    };
     Ok(Answer::of(operations.close_connections(request).await?))
 }
 
 fn wire_behaviour(behaviour: CloseBehaviour) -> v1::ConnectionShutdownBehaviour {
-    let CloseBehaviour { send_application_close, error_code, reason } = behaviour;
-    let unsaid = if send_application_close { H3_NO_ERROR } else { 0 };
+    let CloseBehaviour {
+        send_application_close,
+        error_code,
+        reason,
+    } = behaviour;
+    let unsaid = if send_application_close {
+        H3_NO_ERROR
+    } else {
+        0
+    };
     v1::ConnectionShutdownBehaviour {
         send_application_close,
         error_code: error_code.unwrap_or(unsaid),
@@ -148,7 +191,12 @@ mod tests {
     fn a_close_without_a_code_says_that_nothing_is_wrong() {
         let code = |send_application_close, error_code| {
             let reason = String::new();
-            wire_behaviour(CloseBehaviour { send_application_close, error_code, reason }).error_code
+            wire_behaviour(CloseBehaviour {
+                send_application_close,
+                error_code,
+                reason,
+            })
+            .error_code
         };
         assert_eq!(code(true, None), 0x100);
         assert_eq!(code(false, None), 0);

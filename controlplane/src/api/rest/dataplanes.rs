@@ -53,9 +53,10 @@ pub(super) async fn drain(
         (status = 504, description = "It does not answer", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn undrain(
-    State(operations): State<Operations>,
-    Id(id): Id,
-) -> Outcome<Drained> {
-    Ok(Answer::of(operations.undrain_dataplane(v1::UndrainRequest { id }).await?))
+pub(super) async fn undrain(State(operations): State<Operations>, Id(id): Id) -> Outcome<Drained> {
+    Ok(Answer::of(
+        operations
+            .undrain_dataplane(v1::UndrainRequest { id })
+            .await?,
+    ))
 }

@@ -52,9 +52,19 @@ pub(super) async fn watch(
     State(operations): State<Operations>,
     Params(params): Params<WatchParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let WatchParams { server_name, peer, listener, alpn } = params;
-    let selector =
-        Some(v1::Selector { server_name, peer, listener, alpn, ..Default::default() });
+    let WatchParams {
+        server_name,
+        peer,
+        listener,
+        alpn,
+    } = params;
+    let selector = Some(v1::Selector {
+        server_name,
+        peer,
+        listener,
+        alpn,
+        ..Default::default()
+    });
     let watched = operations.watch_events(v1::WatchEventsRequest { selector })?;
     let events = stream::unfold(watched, async |mut watched| {
         let event = watched.next().await?;

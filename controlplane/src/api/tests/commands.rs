@@ -25,27 +25,44 @@ use crate::{
 type Asked = Arc<Mutex<Vec<Command>>>;
 
 fn connection(id: String) -> v1::Connection {
-    v1::Connection { id, stage: "running".into(), ..Default::default() }
+    v1::Connection {
+        id,
+        stage: "running".into(),
+        ..Default::default()
+    }
 }
 
 fn refusal(code: Code, message: &str) -> Reply {
-    Reply::Error(v1::CommandError { code: code.into(), message: message.into() })
+    Reply::Error(v1::CommandError {
+        code: code.into(),
+        message: message.into(),
+    })
 }
 
 /// Lists as a dataplane does: in order of id, after one, up to a limit.
 fn page(connections: &[v1::Connection], list: &v1::ListConnections) -> Reply {
     let parsed = |id: &str| id.parse::<ConnectionId>().ok();
     let after = parsed(&list.after);
-    let mut rest = connections.iter().filter(|c| parsed(&c.id) > after).cloned();
+    let mut rest = connections
+        .iter()
+        .filter(|c| parsed(&c.id) > after)
+        .cloned();
     let page: Vec<_> = rest.by_ref().take(list.limit as usize).collect();
-    let next = rest.next().and(page.last()).map_or_else(String::new, |last| last.id.clone());
-    Reply::Connections(v1::ConnectionList { connections: page, next })
+    let next = rest
+        .next()
+        .and(page.last())
+        .map_or_else(String::new, |last| last.id.clone());
+    Reply::Connections(v1::ConnectionList {
+        connections: page,
+        next,
+    })
 }
 
 /// A dataplane with this many connections, in shard 0.
 async fn with_connections(harness: &Harness, id: &str, count: u32) -> Asked {
-    let connections: Vec<_> =
-        (1..=count).map(|slot| connection(format!("{id}.0.{slot}.1"))).collect();
+    let connections: Vec<_> = (1..=count)
+        .map(|slot| connection(format!("{id}.0.{slot}.1")))
+        .collect();
     let asked = Asked::default();
     let heard = Arc::clone(&asked);
     harness.dataplane(id).await.answering(move |command| {
@@ -58,11 +75,13 @@ async fn with_connections(harness: &Harness, id: &str, count: u32) -> Asked {
             },
             Command::Close(close) => {
                 let there = connections.iter().any(|c| c.id == close.connection_id);
-                Reply::Closed(v1::Closed { count: there.into() })
+                Reply::Closed(v1::Closed {
+                    count: there.into(),
+                })
             }
-            Command::CloseSelected(_) => {
-                Reply::Closed(v1::Closed { count: connections.len() as u64 })
-            }
+            Command::CloseSelected(_) => Reply::Closed(v1::Closed {
+                count: connections.len() as u64,
+            }),
             Command::Drain(_) | Command::Undrain(_) => Reply::Done(v1::Done {}),
         }
     });
@@ -89,7 +108,11 @@ async fn connections_of_all_dataplanes_come_in_one_order_page_by_page() {
             assert_eq!(status, 200, "{page}");
             let connections = page["connections"].as_array().unwrap();
             assert!(connections.len() <= limit);
-            seen.extend(connections.iter().map(|c| c["id"].as_str().unwrap().to_owned()));
+            seen.extend(
+                connections
+                    .iter()
+                    .map(|c| c["id"].as_str().unwrap().to_owned()),
+            );
             after = page["next"].as_str().unwrap().to_owned();
             pages += 1;
             if after.is_empty() {
@@ -106,8 +129,12 @@ async fn a_selector_reaches_the_dataplanes() {
     let harness = Harness::start().await;
     let asked = with_connections(&harness, "edge", 1).await;
     connected(&harness, 1).await;
-    let query = "server_name=Shop.Example&peer=192.0.2.7/24&listener=d%2Fg%2Fl&min_age_ms=5&alpn=h3";
-    let (status, _) = harness.admin().get(&format!("/v1/connections?{query}")).await;
+    let query =
+        "server_name=Shop.Example&peer=192.0.2.7/24&listener=d%2Fg%2Fl&min_age_ms=5&alpn=h3";
+    let (status, _) = harness
+        .admin()
+        .get(&format!("/v1/connections?{query}"))
+        .await;
     assert_eq!(status, 200);
     let selector = v1::Selector {
         server_name: "shop.example".into(),
@@ -117,7 +144,11 @@ async fn a_selector_reaches_the_dataplanes() {
         max_age_ms: 0,
         alpn: "h3".into(),
     };
-    let list = v1::ListConnections { selector: Some(selector), limit: 100, after: String::new() };
+    let list = v1::ListConnections {
+        selector: Some(selector),
+        limit: 100,
+        after: String::new(),
+    };
     assert_eq!(*asked.lock().unwrap(), [Command::List(list)]);
 }
 
@@ -128,10 +159,16 @@ async fn one_connection_is_shown_by_its_own_dataplane() {
     with_connections(&harness, "edge", 0).await;
     connected(&harness, 2).await;
     let (status, shown) = harness.admin().get("/v1/connections/edge.eu-1.0.2.1").await;
-    assert_eq!((status.as_u16(), &shown["id"]), (200, &json!("edge.eu-1.0.2.1")));
+    assert_eq!(
+        (status.as_u16(), &shown["id"]),
+        (200, &json!("edge.eu-1.0.2.1"))
+    );
     assert_eq!(shown["stage"], "running");
     let (status, problem) = harness.admin().get("/v1/connections/edge.eu-1.0.3.1").await;
-    assert_eq!((status.as_u16(), &problem["detail"]), (404, &json!("it has ended")));
+    assert_eq!(
+        (status.as_u16(), &problem["detail"]),
+        (404, &json!("it has ended"))
+    );
 }
 
 #[tokio::test]
@@ -148,15 +185,26 @@ async fn a_close_says_what_the_client_shall_see() {
 
     let close = |send_application_close, error_code, reason: &str| {
         let reason = reason.into();
-        let behaviour =
-            v1::ConnectionShutdownBehaviour { send_application_close, error_code, reason };
+        let behaviour = v1::ConnectionShutdownBehaviour {
+            send_application_close,
+            error_code,
+            reason,
+        };
         let connection_id = "edge.0.1.1".into();
-        Command::Close(v1::CloseConnection { connection_id, behaviour: Some(behaviour) })
+        Command::Close(v1::CloseConnection {
+            connection_id,
+            behaviour: Some(behaviour),
+        })
     };
-    assert_eq!(*asked.lock().unwrap(), [close(false, 12, "bye"), close(true, 256, "")]);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        [close(false, 12, "bye"), close(true, 256, "")]
+    );
 
-    let (status, problem) =
-        harness.admin().post("/v1/connections/edge.0.2.1/close", &json!({})).await;
+    let (status, problem) = harness
+        .admin()
+        .post("/v1/connections/edge.0.2.1/close", &json!({}))
+        .await;
     assert_eq!(status, 404, "it had ended already: {problem}");
 }
 
@@ -168,7 +216,11 @@ async fn a_bulk_close_counts_over_all_dataplanes_and_needs_a_selector() {
     connected(&harness, 2).await;
     let admin = harness.admin();
     let path = "/v1/connections/close";
-    for empty in [json!({"selector": {}}), json!({"selector": {"server_name": ""}}), json!({})] {
+    for empty in [
+        json!({"selector": {}}),
+        json!({"selector": {"server_name": ""}}),
+        json!({}),
+    ] {
         let (status, problem) = admin.post(path, &empty).await;
         assert_eq!(status, 400, "{problem}");
     }
@@ -177,13 +229,18 @@ async fn a_bulk_close_counts_over_all_dataplanes_and_needs_a_selector() {
     let (status, closed) = admin.post(path, &body).await;
     assert_eq!((status.as_u16(), closed), (200, json!({"count": 7})));
     let asked = asked.lock().unwrap();
-    let [Command::CloseSelected(close)] = &asked[..] else { panic!("{asked:?}") };
+    let [Command::CloseSelected(close)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
     assert_eq!(close.behaviour.as_ref().unwrap().reason, "moved");
 }
 
 #[tokio::test]
 async fn a_dataplane_that_does_not_answer_is_a_504() {
-    let patience = Patience { reply: Duration::from_millis(100), ..Patience::default() };
+    let patience = Patience {
+        reply: Duration::from_millis(100),
+        ..Patience::default()
+    };
     let harness = Harness::with_patience(patience).await;
     with_connections(&harness, "a", 3).await;
     let _silent = harness.dataplane("b").await;
@@ -192,9 +249,16 @@ async fn a_dataplane_that_does_not_answer_is_a_504() {
     for path in ["/v1/connections", "/v1/connections/b.0.1.1"] {
         let (status, problem) = admin.get(path).await;
         assert_eq!(status, 504, "{path}: {problem}");
-        assert!(problem["detail"].as_str().unwrap().contains("`b`"), "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("`b`"),
+            "{problem}"
+        );
     }
-    assert_eq!(admin.get("/v1/connections/a.0.1.1").await.0, 200, "the other one answers");
+    assert_eq!(
+        admin.get("/v1/connections/a.0.1.1").await.0,
+        200,
+        "the other one answers"
+    );
     let body = json!({"selector": {"alpn": "h3"}});
     let (status, problem) = admin.post("/v1/connections/close", &body).await;
     assert_eq!(status, 504);
@@ -205,9 +269,15 @@ async fn a_dataplane_that_does_not_answer_is_a_504() {
 #[tokio::test]
 async fn a_busy_dataplane_is_a_503() {
     let harness = Harness::start().await;
-    harness.dataplane("edge").await.answering(|_| refusal(Code::Busy, "too much to do"));
+    harness
+        .dataplane("edge")
+        .await
+        .answering(|_| refusal(Code::Busy, "too much to do"));
     connected(&harness, 1).await;
-    assert_eq!(harness.admin().get("/v1/connections/edge.0.1.1").await.0, 503);
+    assert_eq!(
+        harness.admin().get("/v1/connections/edge.0.1.1").await.0,
+        503
+    );
 }
 
 #[tokio::test]
@@ -223,8 +293,14 @@ async fn a_dataplane_is_drained_and_undrained() {
     let (status, undrained) = admin.post("/v1/dataplanes/edge/undrain", &json!({})).await;
     assert_eq!((status.as_u16(), &undrained), (200, &begun));
     let listener = String::new();
-    let drain = v1::Drain { listener: listener.clone(), deadline_ms: 9 };
-    let expected = [Command::Drain(drain), Command::Undrain(v1::Undrain { listener })];
+    let drain = v1::Drain {
+        listener: listener.clone(),
+        deadline_ms: 9,
+    };
+    let expected = [
+        Command::Drain(drain),
+        Command::Undrain(v1::Undrain { listener }),
+    ];
     assert_eq!(*asked.lock().unwrap(), expected);
 }
 
@@ -237,7 +313,10 @@ async fn a_listener_is_drained_wherever_it_is() {
     connected(&harness, 2).await;
     let path = "/v1/listeners/default%2Fedge%2Fhttps/drain";
     let (status, drained) = harness.admin().post(path, &json!({})).await;
-    assert_eq!((status.as_u16(), drained), (200, json!({"dataplanes": ["a"]})));
+    assert_eq!(
+        (status.as_u16(), drained),
+        (200, json!({"dataplanes": ["a"]}))
+    );
 }
 
 #[tokio::test]
@@ -251,7 +330,10 @@ async fn listeners_show_what_dataplanes_say_of_them() {
         draining: true,
         ..Default::default()
     };
-    let state = v1::DataplaneState { listeners: vec![on_it], ..Default::default() };
+    let state = v1::DataplaneState {
+        listeners: vec![on_it],
+        ..Default::default()
+    };
     dataplane.say(Up::State(state)).await;
     let expected = json!({
         "id": "default/edge/https", "port": 8443, "hostname": "", "protocol": "https",

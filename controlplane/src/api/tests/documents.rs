@@ -9,7 +9,12 @@ use tidegate_proto::v1::{self, session_up::Message as Up};
 use crate::harness::{Harness, configuration, eventually};
 
 async fn text(harness: &Harness, path: &str) -> (u16, String) {
-    let response = harness.admin().anonymous(Method::GET, path).send().await.unwrap();
+    let response = harness
+        .admin()
+        .anonymous(Method::GET, path)
+        .send()
+        .await
+        .unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
@@ -23,7 +28,11 @@ async fn every_route_is_described() {
     let found: BTreeSet<_> = paths
         .iter()
         .flat_map(|(path, methods)| {
-            methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+            methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(move |method| format!("{method} {path}"))
         })
         .collect();
     let expected = [
@@ -45,9 +54,15 @@ async fn every_route_is_described() {
     ];
     assert_eq!(found, expected.map(str::to_owned).into());
     let schemas = &description["components"]["schemas"];
-    assert_eq!(schemas["SocketStats"]["properties"]["rtt_us"]["type"], "integer");
+    assert_eq!(
+        schemas["SocketStats"]["properties"]["rtt_us"]["type"],
+        "integer"
+    );
     assert!(schemas["ClosedBy"].to_string().contains("idle_timeout"));
-    assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    assert_eq!(
+        description["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
 }
 
 #[tokio::test]
@@ -96,7 +111,12 @@ async fn the_documentation_can_be_browsed_without_a_network() {
     }
     let (_, initializer) = text(&harness, "/docs/swagger-initializer.js").await;
     assert!(initializer.contains("/openapi.json"), "{initializer}");
-    let redirected = harness.admin().anonymous(Method::GET, "/docs").send().await.unwrap();
+    let redirected = harness
+        .admin()
+        .anonymous(Method::GET, "/docs")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(redirected.status(), 200);
 }
 
@@ -121,8 +141,16 @@ async fn ready_means_that_a_dataplane_serves_the_current_configuration() {
     expect(503, "default/edge/https is not up").await;
     let up = |quic_up| {
         let id = "default/edge/https".into();
-        let listener = v1::ListenerState { id, tcp_up: true, quic_up, ..Default::default() };
-        Up::State(v1::DataplaneState { listeners: vec![listener], ..Default::default() })
+        let listener = v1::ListenerState {
+            id,
+            tcp_up: true,
+            quic_up,
+            ..Default::default()
+        };
+        Up::State(v1::DataplaneState {
+            listeners: vec![listener],
+            ..Default::default()
+        })
     };
     dataplane.say(up(false)).await;
     expect(503, "is not up").await;
@@ -143,17 +171,29 @@ async fn metrics_of_this_plane_and_of_the_other_are_one_text() {
     eventually(async || {
         let (status, metrics) = text(&harness, "/metrics").await;
         assert_eq!(status, 200);
-        metrics.contains("tidegate_control_sessions 1\n").then_some(())
+        metrics
+            .contains("tidegate_control_sessions 1\n")
+            .then_some(())
     })
     .await;
     harness.admin().get("/v1/connections/none").await;
     let (_, metrics) = text(&harness, "/metrics").await;
-    assert!(metrics.contains("tidegate_control_snapshots_published_total 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("tidegate_control_snapshots_published_total 1\n"),
+        "{metrics}"
+    );
     assert!(metrics.ends_with("\nother_plane 1\n"), "{metrics}");
     let route = r#"http_route="/v1/connections/{id}""#;
-    assert!(metrics.contains(route), "routes, not paths, are labels: {metrics}");
+    assert!(
+        metrics.contains(route),
+        "routes, not paths, are labels: {metrics}"
+    );
     for line in metrics.lines().filter(|line| line.starts_with("# TYPE ")) {
-        assert_eq!(metrics.lines().filter(|other| *other == line).count(), 1, "{line}");
+        assert_eq!(
+            metrics.lines().filter(|other| *other == line).count(),
+            1,
+            "{line}"
+        );
     }
 }
 
@@ -167,15 +207,27 @@ async fn the_configuration_shows_what_is_served_and_no_secret() {
         chain_pem: "CHAIN".into(),
         private_key_pem: "SECRET".into(),
     }];
-    let key = v1::Key { id: 3, material: "SECRET".into() };
-    snapshot.keys = Some(v1::Keys { ticket: vec![key], ..Default::default() });
+    let key = v1::Key {
+        id: 3,
+        material: "SECRET".into(),
+    };
+    snapshot.keys = Some(v1::Keys {
+        ticket: vec![key],
+        ..Default::default()
+    });
     harness.fleet.offer(published);
     let (status, shown) = harness.admin().get("/v1/config").await;
     assert_eq!(status, 200);
-    assert_eq!(shown["snapshot"]["listeners"][0]["id"], "default/edge/https");
+    assert_eq!(
+        shown["snapshot"]["listeners"][0]["id"],
+        "default/edge/https"
+    );
     assert_eq!(shown["snapshot"]["certificates"][0]["chain_pem"], "CHAIN");
     assert_eq!(shown["snapshot"]["keys"]["ticket"], json!([{"id": 3}]));
-    assert_eq!(shown["endpoints"][0]["endpoints"], json!([{"address": "127.0.0.1", "port": 8001}]));
+    assert_eq!(
+        shown["endpoints"][0]["endpoints"],
+        json!([{"address": "127.0.0.1", "port": 8001}])
+    );
     assert!(!shown.to_string().contains("SECRET"));
 }
 
@@ -186,7 +238,11 @@ async fn keys_are_rotated_on_demand() {
     assert_eq!(status, 200);
     let (_, second) = harness.admin().post("/v1/keys/rotate", &json!({})).await;
     for kind in ["ticket", "retry", "reset", "cid"] {
-        assert_eq!(second[kind].as_u64().unwrap(), first[kind].as_u64().unwrap() + 1, "{kind}");
+        assert_eq!(
+            second[kind].as_u64().unwrap(),
+            first[kind].as_u64().unwrap() + 1,
+            "{kind}"
+        );
     }
     assert!(second["rotated_at_ms"].as_i64().unwrap() > 1_600_000_000_000);
 }

@@ -10,17 +10,26 @@ use crate::harness::{FakeReporter, Harness, PATIENCE};
 fn connection(number: u64, alpn: &str) -> v1::Connection {
     v1::Connection {
         id: format!("edge.0.{number}.1"),
-        tls: Some(v1::TlsInfo { alpn: alpn.into(), ..Default::default() }),
+        tls: Some(v1::TlsInfo {
+            alpn: alpn.into(),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
 
 fn established(sequence: u64, connection: v1::Connection) -> v1::Record {
-    v1::Record { sequence, kind: Some(Kind::Established(connection)) }
+    v1::Record {
+        sequence,
+        kind: Some(Kind::Established(connection)),
+    }
 }
 
 fn closed(sequence: u64, connection: v1::Connection) -> v1::Record {
-    v1::Record { sequence, kind: Some(Kind::Closed(connection)) }
+    v1::Record {
+        sequence,
+        kind: Some(Kind::Closed(connection)),
+    }
 }
 
 /// Reads server-sent events: name and data.
@@ -32,10 +41,18 @@ struct Events {
 impl Events {
     async fn of(harness: &Harness, query: &str) -> Self {
         let path = format!("/v1/events{query}");
-        let response = harness.admin().request(Method::GET, &path).send().await.unwrap();
+        let response = harness
+            .admin()
+            .request(Method::GET, &path)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { body: Box::pin(response.bytes_stream()), buffer: String::new() }
+        Self {
+            body: Box::pin(response.bytes_stream()),
+            buffer: String::new(),
+        }
     }
 
     /// `None` at the end of the stream.
@@ -44,11 +61,16 @@ impl Events {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
                 let field = |name: &str| {
                     let mut lines = event.lines();
-                    lines.find_map(|line| line.strip_prefix(name)).map(str::trim)
+                    lines
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::trim)
                 };
                 let found = field("event:").zip(field("data:"));
                 let found = found.map(|(name, data)| {
-                    (name.to_owned(), serde_json::from_str(data).expect("data is JSON"))
+                    (
+                        name.to_owned(),
+                        serde_json::from_str(data).expect("data is JSON"),
+                    )
                 });
                 self.buffer = rest.to_owned();
                 match found {
@@ -56,8 +78,11 @@ impl Events {
                     None => continue,
                 }
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("in time")?;
-            self.buffer.push_str(std::str::from_utf8(&chunk.ok()?).unwrap());
+            let chunk = tokio::time::timeout(PATIENCE, self.body.next())
+                .await
+                .expect("in time")?;
+            self.buffer
+                .push_str(std::str::from_utf8(&chunk.ok()?).unwrap());
         }
     }
 }
@@ -74,15 +99,20 @@ async fn events_are_seen_as_they_happen_by_whom_they_concern() {
         closed(3, connection(1, "h3")),
     ];
     assert_eq!(reporter.report(records.clone()).await.unwrap(), 3);
-    for (kind, id) in
-        [("established", "edge.0.1.1"), ("established", "edge.0.2.1"), ("closed", "edge.0.1.1")]
-    {
+    for (kind, id) in [
+        ("established", "edge.0.1.1"),
+        ("established", "edge.0.2.1"),
+        ("closed", "edge.0.1.1"),
+    ] {
         let (name, data) = all.next().await.unwrap();
         assert_eq!((&name[..], data["id"].as_str()), (kind, Some(id)));
     }
     // What is sent again is no event.
     reporter.report(records).await.unwrap();
-    reporter.report(vec![closed(4, connection(2, "h2"))]).await.unwrap();
+    reporter
+        .report(vec![closed(4, connection(2, "h2"))])
+        .await
+        .unwrap();
     assert_eq!(all.next().await.unwrap().1["id"], "edge.0.2.1");
     for kind in ["established", "closed"] {
         let (name, data) = h2.next().await.unwrap();
@@ -106,7 +136,11 @@ async fn a_client_that_reads_too_slowly_is_told_what_it_lost() {
             large.peer_address = "x".repeat(500);
             established(sequence, large)
         });
-        sent += reporter.report(records.collect()).await.map(|_| 1000).unwrap();
+        sent += reporter
+            .report(records.collect())
+            .await
+            .map(|_| 1000)
+            .unwrap();
     }
     // One that stays behind is told once it reads on.
     let last = format!("edge.0.{sequence}.1");
@@ -123,16 +157,26 @@ async fn a_client_that_reads_too_slowly_is_told_what_it_lost() {
     }
     assert!(lost > 0, "{seen} of {sent} were seen");
     assert_eq!(seen + lost, sent, "what was not seen is counted");
-    let metrics = harness.admin().anonymous(Method::GET, "/metrics").send().await.unwrap();
+    let metrics = harness
+        .admin()
+        .anonymous(Method::GET, "/metrics")
+        .send()
+        .await
+        .unwrap();
     let text = metrics.text().await.unwrap();
-    assert!(text.contains(&format!("tidegate_control_events_lost_total {lost}")), "{text}");
+    assert!(
+        text.contains(&format!("tidegate_control_events_lost_total {lost}")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn the_history_is_shown_newest_first_page_by_page() {
     let harness = Harness::start().await;
     let mut reporter = FakeReporter::connect(harness.session_addr).await;
-    let records = (1..=5).map(|number| closed(number, connection(number, "h3"))).collect();
+    let records = (1..=5)
+        .map(|number| closed(number, connection(number, "h3")))
+        .collect();
     reporter.report(records).await.unwrap();
     let (mut seen, mut before) = (Vec::new(), 0);
     loop {
@@ -149,9 +193,24 @@ async fn the_history_is_shown_newest_first_page_by_page() {
             break;
         }
     }
-    assert_eq!(seen, ["edge.0.5.1", "edge.0.4.1", "edge.0.3.1", "edge.0.2.1", "edge.0.1.1"]);
-    let (_, one) = harness.admin().get("/v1/audit?connection_id=edge.0.3.1").await;
-    assert_eq!((&one["total"], &one["records"][0]["connection"]["id"]), (&1.into(), &"edge.0.3.1".into()));
+    assert_eq!(
+        seen,
+        [
+            "edge.0.5.1",
+            "edge.0.4.1",
+            "edge.0.3.1",
+            "edge.0.2.1",
+            "edge.0.1.1"
+        ]
+    );
+    let (_, one) = harness
+        .admin()
+        .get("/v1/audit?connection_id=edge.0.3.1")
+        .await;
+    assert_eq!(
+        (&one["total"], &one["records"][0]["connection"]["id"]),
+        (&1.into(), &"edge.0.3.1".into())
+    );
     let (_, none) = harness.admin().get("/v1/audit?alpn=h2").await;
     assert_eq!(none["total"], 0);
 }
@@ -160,7 +219,10 @@ async fn the_history_is_shown_newest_first_page_by_page() {
 async fn a_report_of_nobody_is_refused() {
     let harness = Harness::start().await;
     let mut reporter = FakeReporter::connect(harness.session_addr).await;
-    let nobody = v1::ReportBatch { instance_id: "run".into(), ..Default::default() };
+    let nobody = v1::ReportBatch {
+        instance_id: "run".into(),
+        ..Default::default()
+    };
     let refused = reporter.send(nobody).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
@@ -170,6 +232,13 @@ async fn a_report_that_cannot_be_stored_is_not_acknowledged() {
     let harness = Harness::start().await;
     let mut reporter = FakeReporter::connect(harness.session_addr).await;
     harness.store.close().await;
-    let refused = reporter.report(vec![closed(1, connection(1, "h3"))]).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unavailable, "it will be sent again");
+    let refused = reporter
+        .report(vec![closed(1, connection(1, "h3"))])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.code(),
+        tonic::Code::Unavailable,
+        "it will be sent again"
+    );
 }

@@ -348,7 +348,11 @@ impl FromWire<v1::ValueMatch> for ValueMatch {
             Some(Kind::Regex(pattern)) => (None, Some(pattern)),
             None => (None, None),
         };
-        Self { name: wire.name, exact, regex }
+        Self {
+            name: wire.name,
+            exact,
+            regex,
+        }
     }
 }
 

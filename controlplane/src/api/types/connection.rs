@@ -262,7 +262,11 @@ pub struct CloseBehaviour {
 
 impl Default for CloseBehaviour {
     fn default() -> Self {
-        Self { send_application_close: true, error_code: None, reason: String::new() }
+        Self {
+            send_application_close: true,
+            error_code: None,
+            reason: String::new(),
+        }
     }
 }
 

@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_proto::v1;
 use utoipa::ToSchema;
 
-use super::{
-    Protocol,
-    wire::mirror,
-};
+use super::{Protocol, wire::mirror};
 
 mirror! {
     /// The dataplanes that hold a session.
@@ -132,7 +129,7 @@ mirror! {
 
     /// The status of every resource that was read.
     StatusList = v1::GetStatusResponse {
-        /// In order of kind, namespace and name.
+        /// Resources, then files with something wrong.
         objects: Vec<ObjectStatus>,
     }
 
