@@ -107,7 +107,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         _ = interrupted => Ok(()),
     };
     connection.finish().await;
-    outcome
+    match outcome {
+        // Who closes standard output early, as `head` does, has read enough.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn connect(args: &Args) -> anyhow::Result<Connection> {

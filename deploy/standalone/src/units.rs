@@ -98,6 +98,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
+/// `1 request`, `2 requests`.
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// UNIX milliseconds as `2026-01-31 23:59:58Z`, or `-` of 0, which stands for "never".
 #[must_use]
 pub fn timestamp(unix_millis: i64) -> String {
@@ -200,6 +206,12 @@ mod tests {
             ],
             ["-", "0%", "0.03%", "50%"]
         );
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let written = [0, 1, 2].map(|number| count(number, "packet"));
+        assert_eq!(written, ["0 packets", "1 packet", "2 packets"]);
     }
 
     #[test]

@@ -7,7 +7,10 @@ use tidegate_controlplane::api::types::{
 };
 
 use super::{Output, print, print_json, selector::SelectorArgs};
-use crate::admin::{AdminArgs, AdminClient, AdminError, Query};
+use crate::{
+    admin::{AdminArgs, AdminClient, AdminError, Query},
+    units,
+};
 
 pub mod render;
 
@@ -121,12 +124,10 @@ pub async fn run(args: Args) -> Result<(), AdminError> {
                 print_json(&value);
             } else {
                 let closed: Closed = api.typed(value)?;
-                let noun = if closed.count == 1 {
-                    "connection"
-                } else {
-                    "connections"
-                };
-                print(&format!("closed {} {noun}\n", closed.count));
+                print(&format!(
+                    "closed {}\n",
+                    units::count(closed.count, "connection")
+                ));
             }
         }
     }

@@ -31,11 +31,7 @@ pub async fn run(args: Args) -> Result<(), AdminError> {
 }
 
 /// Conditions whose `True` is bad news.
-const BAD_IF_TRUE: [&str; 3] = [
-    "Conflicted",
-    "OverlappingTLSConfig",
-    "PartiallyInvalid",
-];
+const BAD_IF_TRUE: [&str; 3] = ["Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"];
 
 fn is_bad(condition: &Condition) -> bool {
     let expected = if BAD_IF_TRUE.contains(&condition.r#type.as_str()) {
@@ -71,8 +67,8 @@ fn render(list: &StatusList, problems_only: bool) -> String {
             "SCOPE",
             "CONDITION",
             "REASON",
-            "MESSAGE",
             "SOURCE",
+            "MESSAGE",
         ],
         rows,
     )
@@ -91,9 +87,9 @@ fn row(object: &ObjectStatus, condition: &Condition, bad: bool) -> Vec<String> {
         or_dash(&object.scope),
         format!("{}={}", condition.r#type, condition.status),
         condition.reason.clone(),
+        or_dash(&object.source),
         // A row stays a line, whatever the message has in it.
         condition.message.replace(['\n', '\r'], " "),
-        object.source.clone(),
     ]
 }
 

@@ -137,8 +137,8 @@ impl Rates {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "{}{more} connections, {} requests/s, out {}, in {}\n",
-            lines.len(),
+            "{}{more}, {} requests/s, out {}, in {}\n",
+            units::count(lines.len() as u64, "connection"),
             sum.requests,
             units::bit_rate(sum.sent.saturating_mul(8)),
             units::bit_rate(sum.received.saturating_mul(8)),

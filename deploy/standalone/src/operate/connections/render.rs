@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tidegate_controlplane::api::types::{
-    AuditStats, Connection, HandshakeInfo, SocketStats, TlsInfo,
+    AuditStats, ClosedBy, Connection, HandshakeInfo, SocketStats, TlsInfo,
 };
 
 use crate::{
@@ -104,9 +104,9 @@ pub fn event(name: &str, connection: &Connection) -> String {
     );
     if name == "closed" {
         line += &format!(
-            "  after {}, {} requests",
+            "  after {}, {}",
             units::duration(connection.age_ms),
-            connection.requests
+            units::count(connection.requests, "request")
         );
         if let Some(audit) = &connection.audit {
             line += &format!(", by {}{}", word(&audit.closed_by), why(audit));
@@ -182,7 +182,8 @@ pub fn whole(connection: &Connection) -> String {
     section("tls", connection.tls.as_ref().map(tls));
     section("path", connection.stats.as_ref().map(path));
     section("traffic", connection.stats.as_ref().map(traffic));
-    section("end", connection.audit.as_ref().map(end));
+    section("address", connection.audit.as_ref().map(address));
+    section("end", connection.audit.as_ref().and_then(end));
     text
 }
 
@@ -247,7 +248,13 @@ fn traffic(stats: &SocketStats) -> String {
     let line = |packets: u64, bytes: u64| match (packets, bytes) {
         (0, 0) => String::new(),
         (0, bytes) => units::bytes(bytes),
-        (packets, bytes) => format!("{packets} packets, {}", units::bytes(bytes)),
+        (packets, bytes) => {
+            format!(
+                "{}, {}",
+                units::count(packets, "packet"),
+                units::bytes(bytes)
+            )
+        }
     };
     let mut lost = line(stats.packets_lost, stats.bytes_lost);
     if !lost.is_empty() {
@@ -271,41 +278,43 @@ fn traffic(stats: &SocketStats) -> String {
     ])
 }
 
-fn end(audit: &AuditStats) -> String {
-    let paths = audit
+/// Its wire name, and the changes of the peer's address.
+fn address(audit: &AuditStats) -> String {
+    let changes: Vec<_> = audit
         .path_changes
         .iter()
         .map(|change| {
-            format!(
-                "after {} from {} to {}",
-                units::duration(change.at_ms),
-                change.from,
-                change.to
-            )
+            let after = units::duration(change.at_ms);
+            format!("after {after} from {} to {}", change.from, change.to)
         })
-        .collect::<Vec<_>>()
-        .join("\n");
+        .collect();
+    facts(&[
+        ("first connection id", audit.quic_connection_id.clone()),
+        ("changes", changes.join("\n")),
+    ])
+}
+
+/// Nothing while it lives.
+fn end(audit: &AuditStats) -> Option<String> {
+    if audit.closed_by == ClosedBy::Unspecified {
+        return None;
+    }
     let bandwidth = match audit.max_bandwidth_bps {
         0 => String::new(),
         bps => format!("{} with {}% lost", units::bit_rate(bps), audit.max_loss_pct),
     };
-    facts(&[
+    let dropped = match audit.incoming_dropped {
+        0 => String::new(),
+        dropped => units::count(dropped, "packet"),
+    };
+    Some(facts(&[
         (
             "closed by",
             format!("{}{}", word(&audit.closed_by), why(audit)),
         ),
         ("largest bandwidth", bandwidth),
-        ("connection id", audit.quic_connection_id.clone()),
-        ("address changes", paths),
-        (
-            "dropped at the queue",
-            if audit.incoming_dropped == 0 {
-                String::new()
-            } else {
-                audit.incoming_dropped.to_string()
-            },
-        ),
-    ])
+        ("dropped at the queue", dropped),
+    ]))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use tidegate_controlplane::api::types::{ClosedBy, PathChange, StartupExit, StartupExitReason};
+use tidegate_controlplane::api::types::{PathChange, StartupExit, StartupExitReason};
 
 use super::*;
 
@@ -130,7 +130,7 @@ fn a_connection_is_shown_whole_without_what_is_not_known() {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert!(text.contains("5 packets, 6.6 KiB, 0.50%"), "{text}");
-    for absent in ["end\n", "probe time-outs", "waiting"] {
+    for absent in ["end\n", "closed by", "probe time-outs", "waiting"] {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
 }
