@@ -53,7 +53,10 @@ impl Connections {
     /// An empty registry. `first_generation` should be random, so that a handle from
     /// before a restart names nothing after it.
     pub fn new(first_generation: u32) -> Self {
-        Self { first_generation, ..Self::default() }
+        Self {
+            first_generation,
+            ..Self::default()
+        }
     }
 
     /// The handle that the next [`insert`](Self::insert) will return: connection IDs are
@@ -62,13 +65,19 @@ impl Connections {
         let slot = self.entries.vacant_key();
         let next = self.generations.get(slot).map(|last| last.wrapping_add(1));
         let generation = next.unwrap_or(self.first_generation);
-        Handle { slot: slot as u32, generation: generation & GENERATION_MASK }
+        Handle {
+            slot: slot as u32,
+            generation: generation & GENERATION_MASK,
+        }
     }
 
     /// Adds a connection.
     pub fn insert(&mut self, connection: Rc<dyn LiveConnection>) -> Handle {
         let handle = self.vacant();
-        let slot = self.entries.insert(Entry { generation: handle.generation, connection });
+        let slot = self.entries.insert(Entry {
+            generation: handle.generation,
+            connection,
+        });
         if slot == self.generations.len() {
             self.generations.push(handle.generation);
         } else {
@@ -94,7 +103,13 @@ impl Connections {
     /// Every connection, in order of slot.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &Rc<dyn LiveConnection>)> {
         self.entries.iter().map(|(slot, entry)| {
-            (Handle { slot: slot as u32, generation: entry.generation }, &entry.connection)
+            (
+                Handle {
+                    slot: slot as u32,
+                    generation: entry.generation,
+                },
+                &entry.connection,
+            )
         })
     }
 

@@ -17,11 +17,7 @@ use boring::ssl::SslContextBuilder;
 use socket2::{SockAddr, SockAddrStorage};
 use tokio::io::unix::AsyncFd;
 
-pub(crate) use boring::{
-    hmac::HmacCtxRef,
-    ssl::TicketKeyCallbackResult,
-    symm::CipherCtxRef,
-};
+pub(crate) use boring::{hmac::HmacCtxRef, ssl::TicketKeyCallbackResult, symm::CipherCtxRef};
 
 /// Room for the control messages of one datagram.
 const CONTROL_LEN: usize = 192;
@@ -61,7 +57,9 @@ pub(crate) struct Received {
 impl ReceiveBatch {
     pub(crate) fn new(messages: usize, buffer_len: usize) -> Self {
         Self {
-            buffers: (0..messages).map(|_| vec![0; buffer_len].into_boxed_slice()).collect(),
+            buffers: (0..messages)
+                .map(|_| vec![0; buffer_len].into_boxed_slice())
+                .collect(),
             names: (0..messages).map(|_| SockAddrStorage::zeroed()).collect(),
             controls: vec![Control([0; CONTROL_LEN]); messages],
             headers: Vec::with_capacity(messages),
@@ -82,8 +80,10 @@ impl ReceiveBatch {
         self.headers.clear();
         self.iovecs.clear();
         for buffer in &mut self.buffers {
-            self.iovecs
-                .push(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
+            self.iovecs.push(libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
+            });
         }
         for index in 0..self.buffers.len() {
             // SAFETY: all-zero is a valid `mmsghdr`.
@@ -107,7 +107,11 @@ impl ReceiveBatch {
                 ptr::null_mut(),
             )
         };
-        if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+        if count < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(count as usize)
+        }
     }
 
     /// What is known of message `index` of the last [`receive`](Self::receive). `None` if
@@ -115,8 +119,12 @@ impl ReceiveBatch {
     pub(crate) fn received(&self, index: usize) -> Option<Received> {
         let header = &self.headers[index];
         // SAFETY: the kernel filled in a name of this length.
-        let name =
-            unsafe { SockAddr::new(mem::transmute_copy(&self.names[index]), header.msg_hdr.msg_namelen) };
+        let name = unsafe {
+            SockAddr::new(
+                mem::transmute_copy(&self.names[index]),
+                header.msg_hdr.msg_namelen,
+            )
+        };
         let mut received = Received {
             len: header.msg_len as usize,
             peer: name.as_socket()?,
@@ -199,16 +207,23 @@ impl SendBatch {
     /// # Errors
     /// Of the first message: `WouldBlock` when the buffer is full; `InvalidInput` or
     /// EIO where segmentation is not to be had.
-    pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, transmits: &[Transmit<'_>]) -> io::Result<usize> {
+    pub(crate) fn send(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        transmits: &[Transmit<'_>],
+    ) -> io::Result<usize> {
         self.headers.clear();
         self.names.clear();
         self.iovecs.clear();
-        self.names.extend(transmits.iter().map(|transmit| SockAddr::from(transmit.to)));
-        self.iovecs.extend(transmits.iter().map(|transmit| libc::iovec {
-            iov_base: transmit.payload.as_ptr().cast_mut().cast(),
-            iov_len: transmit.payload.len(),
-        }));
-        self.controls.resize(transmits.len(), Control([0; CONTROL_LEN]));
+        self.names
+            .extend(transmits.iter().map(|transmit| SockAddr::from(transmit.to)));
+        self.iovecs
+            .extend(transmits.iter().map(|transmit| libc::iovec {
+                iov_base: transmit.payload.as_ptr().cast_mut().cast(),
+                iov_len: transmit.payload.len(),
+            }));
+        self.controls
+            .resize(transmits.len(), Control([0; CONTROL_LEN]));
         for (index, transmit) in transmits.iter().enumerate() {
             // SAFETY: all-zero is a valid `mmsghdr`.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
@@ -234,30 +249,53 @@ impl SendBatch {
                 libc::MSG_DONTWAIT as _,
             )
         };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(sent as usize)
+        }
     }
 }
 
 fn write_control(control: &mut [u8; CONTROL_LEN], transmit: &Transmit<'_>) -> usize {
     let mut used = 0;
     if let Some(segment) = transmit.segment {
-        used += append(&mut control[used..], libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
+        used += append(
+            &mut control[used..],
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            &segment,
+        );
     }
     match transmit.from {
         Some(IpAddr::V4(from)) => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from(from).to_be() },
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from(from).to_be(),
+                },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
-            used += append(&mut control[used..], libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            used += append(
+                &mut control[used..],
+                libc::IPPROTO_IP,
+                libc::IP_PKTINFO,
+                &info,
+            );
         }
         Some(IpAddr::V6(from)) => {
             let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: from.octets(),
+                },
                 ipi6_ifindex: 0,
             };
-            used += append(&mut control[used..], libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            used += append(
+                &mut control[used..],
+                libc::IPPROTO_IPV6,
+                libc::IPV6_PKTINFO,
+                &info,
+            );
         }
         None => {}
     }
@@ -267,9 +305,16 @@ fn write_control(control: &mut [u8; CONTROL_LEN], transmit: &Transmit<'_>) -> us
 /// Appends one control message to `room` and says how long it is.
 fn append<T: Copy>(room: &mut [u8], level: i32, kind: i32, value: &T) -> usize {
     // SAFETY: pure arithmetic.
-    let (space, len) =
-        unsafe { (libc::CMSG_SPACE(size_of::<T>() as _), libc::CMSG_LEN(size_of::<T>() as _)) };
-    assert!(room.len() >= space as usize, "CONTROL_LEN holds every message that is sent");
+    let (space, len) = unsafe {
+        (
+            libc::CMSG_SPACE(size_of::<T>() as _),
+            libc::CMSG_LEN(size_of::<T>() as _),
+        )
+    };
+    assert!(
+        room.len() >= space as usize,
+        "CONTROL_LEN holds every message that is sent"
+    );
     // SAFETY: `room` begins at a multiple of 8, because every message before it took a
     // CMSG_SPACE, and it is long enough.
     unsafe {
@@ -307,7 +352,11 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
             size_of::<libc::c_int>() as _,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Keeps the calling thread on one of the CPUs that it may use.
@@ -337,7 +386,13 @@ pub(crate) fn pin_to_cpu(index: usize) -> io::Result<()> {
 /// IV, both contexts and whether a ticket is made, it sets up the contexts.
 pub(crate) fn set_ticket_key_callback<F>(builder: &mut SslContextBuilder, callback: F)
 where
-    F: Fn(&mut [u8; 16], &mut [u8; 16], &mut CipherCtxRef, &mut HmacCtxRef, bool) -> TicketKeyCallbackResult
+    F: Fn(
+            &mut [u8; 16],
+            &mut [u8; 16],
+            &mut CipherCtxRef,
+            &mut HmacCtxRef,
+            bool,
+        ) -> TicketKeyCallbackResult
         + Send
         + Sync
         + 'static,

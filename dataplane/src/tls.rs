@@ -15,14 +15,17 @@ use std::sync::Arc;
 
 use boring::{
     error::ErrorStack,
+    sha::sha256,
     ssl::{
         AlpnError, NameType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslVersion,
         select_next_proto,
     },
-    sha::sha256,
 };
 
-pub use self::{quic::quic_config, tcp::{AcceptError, TcpAcceptor}};
+pub use self::{
+    quic::quic_config,
+    tcp::{AcceptError, TcpAcceptor},
+};
 use crate::{
     route::HostPattern,
     snapshot::{Binding, Certificate, Listener, TicketKey},
@@ -79,9 +82,14 @@ fn root(
     let mut builder = base(door, tickets)?;
     let binding = binding.clone();
     builder.set_select_certificate_callback(move |mut hello| {
-        let name = hello.servername(NameType::HOST_NAME).map(str::to_ascii_lowercase);
+        let name = hello
+            .servername(NameType::HOST_NAME)
+            .map(str::to_ascii_lowercase);
         let host = choose(&binding, &hosts, name.as_deref()).ok_or(SelectCertError::ERROR)?;
-        hello.ssl_mut().set_ssl_context(&host.context).map_err(|_| SelectCertError::ERROR)
+        hello
+            .ssl_mut()
+            .set_ssl_context(&host.context)
+            .map_err(|_| SelectCertError::ERROR)
     });
     Ok(builder)
 }
@@ -117,8 +125,10 @@ impl Host {
         tickets: &Arc<[TicketKey]>,
     ) -> Result<Self, TlsError> {
         let mut builder = base(door, tickets)?;
-        let (leaf, intermediates) =
-            certificate.chain.split_first().ok_or(TlsError::NoCertificate)?;
+        let (leaf, intermediates) = certificate
+            .chain
+            .split_first()
+            .ok_or(TlsError::NoCertificate)?;
         builder.set_certificate(leaf)?;
         for intermediate in intermediates {
             builder.add_extra_chain_cert(intermediate.clone())?;
@@ -127,8 +137,14 @@ impl Host {
         let context_id = format!("{door:?} {}", listener.id);
         builder.set_session_id_context(&sha256(context_id.as_bytes()))?;
         let names = leaf.subject_alt_names();
-        let names = names.iter().flatten().filter_map(|name| name.dnsname()?.parse().ok());
-        Ok(Self { names: names.collect(), context: builder.build() })
+        let names = names
+            .iter()
+            .flatten()
+            .filter_map(|name| name.dnsname()?.parse().ok());
+        Ok(Self {
+            names: names.collect(),
+            context: builder.build(),
+        })
     }
 }
 
@@ -139,9 +155,15 @@ fn choose<'a>(binding: &Binding, hosts: &'a [Vec<Host>], name: Option<&str>) -> 
         return hosts.iter().flatten().next();
     };
     let listener = binding.listener_for(name)?;
-    let index = binding.listeners.iter().position(|other| Arc::ptr_eq(other, listener))?;
+    let index = binding
+        .listeners
+        .iter()
+        .position(|other| Arc::ptr_eq(other, listener))?;
     let hosts = &hosts[index];
-    hosts.iter().find(|host| host.names.iter().any(|pattern| pattern.matches(name))).or(hosts.first())
+    hosts
+        .iter()
+        .find(|host| host.names.iter().any(|pattern| pattern.matches(name)))
+        .or(hosts.first())
 }
 
 /// The hybrid post-quantum group first, then the classical ones.

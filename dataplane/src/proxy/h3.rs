@@ -51,7 +51,12 @@ struct Serving {
 impl H3 {
     /// An application for a connection of a binding.
     pub fn new(shard: Rc<Shard>, binding: BindingKey, connection: QuicConnection) -> Self {
-        Self { shard, binding, connection, serving: None }
+        Self {
+            shard,
+            binding,
+            connection,
+            serving: None,
+        }
     }
 }
 
@@ -62,7 +67,9 @@ impl ApplicationOverQuic for H3 {
         _: &HandshakeInfo,
     ) -> Result<(), ApplicationError> {
         let h3 = settings().and_then(|settings| h3::Connection::with_transport(qconn, &settings));
-        let server_name = qconn.server_name().map(|name| name.to_ascii_lowercase().into());
+        let server_name = qconn
+            .server_name()
+            .map(|name| name.to_ascii_lowercase().into());
         let origin = Origin::new(
             self.shard.clone(),
             self.binding.clone(),
@@ -136,16 +143,22 @@ impl ApplicationOverQuic for H3 {
     }
 
     fn activity(&self) -> Activity {
-        self.serving.as_ref().map_or(Activity::default(), |serving| Activity {
-            requests: serving.requests,
-            active: serving.streams.len() as u64,
-        })
+        self.serving
+            .as_ref()
+            .map_or(Activity::default(), |serving| Activity {
+                requests: serving.requests,
+                active: serving.streams.len() as u64,
+            })
     }
 }
 
 impl Serving {
     /// Takes the events that packets brought.
-    fn poll(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr) -> Result<(), ApplicationError> {
+    fn poll(
+        &mut self,
+        qconn: &mut QuicheConnection,
+        peer: SocketAddr,
+    ) -> Result<(), ApplicationError> {
         loop {
             match self.h3.poll(qconn) {
                 Ok((id, event)) => self.event(qconn, peer, id, event),
@@ -225,7 +238,11 @@ impl Serving {
     }
 
     /// Moves what tasks have ready, as far as there is room.
-    fn write(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr) -> Result<(), ApplicationError> {
+    fn write(
+        &mut self,
+        qconn: &mut QuicheConnection,
+        peer: SocketAddr,
+    ) -> Result<(), ApplicationError> {
         self.send_goaway(qconn)?;
         while let Some(id) = qconn.stream_writable_next() {
             if !self.streams.contains_key(&id) {
@@ -250,7 +267,9 @@ impl Serving {
     }
 
     fn flush(&mut self, qconn: &mut QuicheConnection, id: u64) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         match stream.flush(&mut self.h3, qconn) {
             Ok(false) => {}
             Ok(true) => {

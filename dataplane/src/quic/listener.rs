@@ -101,9 +101,10 @@ impl Listener {
     /// Receives from a socket for ever.
     async fn receive(&self, socket: &UdpSocket) -> io::Result<()> {
         let Endpoint { host, tables, .. } = &*self.endpoint;
+        let mut batch = UdpSocket::receive_batch();
         loop {
             socket
-                .receive(&tables.pool, host.metrics(), |incoming| {
+                .receive(&mut batch, &tables.pool, host.metrics(), |incoming| {
                     self.dispatch(incoming)
                 })
                 .await?;

@@ -32,7 +32,6 @@ pub(crate) use egress::Egress;
 pub struct UdpSocket {
     fd: AsyncFd<std::net::UdpSocket>,
     local: SocketAddr,
-    receive: RefCell<ReceiveBatch>,
     overflow: Cell<u32>,
     egress: RefCell<Egress>,
     /// Wakes the task that flushes.
@@ -65,7 +64,6 @@ impl UdpSocket {
         Ok(Self {
             fd: sys::watch(socket)?,
             local,
-            receive: RefCell::new(ReceiveBatch::new(RECEIVE_BATCH, LARGE_LEN)),
             overflow: Cell::new(0),
             egress: RefCell::new(Egress::new(segments, local.ip().is_unspecified())),
             flusher: RefCell::default(),
@@ -81,14 +79,19 @@ impl UdpSocket {
             && (self.local.ip().is_unspecified() || self.local.ip() == from.ip())
     }
 
+    /// Buffers for [`receive`](Self::receive).
+    pub(crate) fn receive_batch() -> ReceiveBatch {
+        ReceiveBatch::new(RECEIVE_BATCH, LARGE_LEN)
+    }
+
     /// Waits for datagrams and gives each batch to `deliver`.
     pub(crate) async fn receive(
         &self,
+        batch: &mut ReceiveBatch,
         pool: &Rc<BufferPool>,
         metrics: &dyn Metrics,
         mut deliver: impl FnMut(Incoming),
     ) -> io::Result<()> {
-        let mut batch = self.receive.borrow_mut();
         let count = loop {
             let mut guard = self.fd.readable().await?;
             match guard.try_io(|fd| batch.receive(fd.as_fd())) {

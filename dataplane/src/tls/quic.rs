@@ -16,7 +16,8 @@ pub fn quic_config(
     tickets: &Arc<[TicketKey]>,
 ) -> Result<quiche::Config, TlsError> {
     let builder = root(Door::Quic, binding, tickets)?;
-    let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
+    let mut config =
+        quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
     config.set_max_idle_timeout(transport.max_idle_timeout.as_millis() as u64);
     config.set_max_recv_udp_payload_size(MAX_RECV_UDP_PAYLOAD);
     config.set_max_send_udp_payload_size(transport.max_send_udp_payload_size);

@@ -34,7 +34,9 @@ impl TcpAcceptor {
     /// # Errors
     /// When BoringSSL refuses a certificate.
     pub fn new(binding: &Arc<Binding>, tickets: &Arc<[TicketKey]>) -> Result<Self, TlsError> {
-        Ok(Self { context: root(Door::Tcp, binding, tickets)?.build() })
+        Ok(Self {
+            context: root(Door::Tcp, binding, tickets)?.build(),
+        })
     }
 
     /// Performs the handshake, within `limit`.

@@ -18,7 +18,9 @@ pub(super) fn install(builder: &mut SslContextBuilder, keys: Arc<[TicketKey]>) {
             keys.iter().find(|key| key.name == *name)
         };
         // Without the key there is a full handshake.
-        let Some(key) = key else { return TicketKeyCallbackResult::Noop };
+        let Some(key) = key else {
+            return TicketKeyCallbackResult::Noop;
+        };
         set_up(key, name, iv, cipher, hmac, making).unwrap_or(TicketKeyCallbackResult::Error)
     });
 }
@@ -34,9 +36,13 @@ fn set_up(
     if making {
         *name = key.name;
         rand_bytes(iv).ok()?;
-        cipher.init_encrypt(&Cipher::aes_128_cbc(), &key.aes, iv).ok()?;
+        cipher
+            .init_encrypt(&Cipher::aes_128_cbc(), &key.aes, iv)
+            .ok()?;
     } else {
-        cipher.init_decrypt(&Cipher::aes_128_cbc(), &key.aes, iv).ok()?;
+        cipher
+            .init_decrypt(&Cipher::aes_128_cbc(), &key.aes, iv)
+            .ok()?;
     }
     hmac.init(&key.hmac, &MessageDigest::sha256()).ok()?;
     Some(TicketKeyCallbackResult::Success)

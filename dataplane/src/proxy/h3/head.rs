@@ -4,9 +4,7 @@
 //! What makes a message malformed for every version is checked in
 //! [`fields`](crate::proxy::fields); here is what only HTTP/3 can get wrong.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
 use quiche::h3::NameValue;
 
 /// A request's head, or `None` if the request is malformed.
@@ -46,7 +44,9 @@ pub(super) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
 /// Field lines of a response or of trailers, borrowed.
 pub(super) fn lines<'a>(status: Option<&'a str>, headers: &'a HeaderMap) -> Vec<Line<'a>> {
     let status = status.map(|status| Line(b":status", status.as_bytes()));
-    let fields = headers.iter().map(|(name, value)| Line(name.as_str().as_bytes(), value.as_bytes()));
+    let fields = headers
+        .iter()
+        .map(|(name, value)| Line(name.as_str().as_bytes(), value.as_bytes()));
     status.into_iter().chain(fields).collect()
 }
 
@@ -92,10 +92,13 @@ impl<'a> Pseudo<'a> {
         if method == Method::CONNECT {
             // RFC 9114 4.4.
             let alone = self.scheme.is_none() && self.path.is_none();
-            return Uri::from_parts(parts).ok().filter(|uri| alone && uri.authority().is_some());
+            return Uri::from_parts(parts)
+                .ok()
+                .filter(|uri| alone && uri.authority().is_some());
         }
         let path = self.path?;
-        if !path.starts_with(b"/") && !(path == b"*" && method == Method::OPTIONS) {
+        let asterisk = path == b"*" && method == Method::OPTIONS;
+        if !path.starts_with(b"/") && !asterisk {
             return None;
         }
         let scheme: uri::Scheme = self.scheme?.try_into().ok()?;
@@ -114,7 +117,9 @@ fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Option<()> {
         return None;
     }
     let name = HeaderName::from_bytes(name).ok()?;
-    headers.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
+    headers
+        .try_append(name, HeaderValue::from_bytes(value).ok()?)
+        .ok()?;
     Some(())
 }
 
@@ -125,8 +130,11 @@ fn join_cookies(headers: &mut HeaderMap) {
     if !(2..=MAX_CRUMBS).contains(&crumbs) {
         return;
     }
-    let crumbs: Vec<&[u8]> =
-        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(header::COOKIE, cookie);
     }

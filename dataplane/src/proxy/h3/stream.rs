@@ -100,7 +100,14 @@ impl Stream {
             true => Body::Boxed(Box::pin(upload::RequestBody::new(shared.clone()))),
             false => Body::Empty,
         };
-        (Self { shared, readable: false, task: None }, body)
+        (
+            Self {
+                shared,
+                readable: false,
+                task: None,
+            },
+            body,
+        )
     }
 
     /// Starts the request's task.
@@ -124,7 +131,11 @@ impl Stream {
         if !self.readable {
             return false;
         }
-        let dry = self.shared.upload.borrow_mut().fill(self.shared.id, h3, qconn);
+        let dry = self
+            .shared
+            .upload
+            .borrow_mut()
+            .fill(self.shared.id, h3, qconn);
         self.readable = !dry;
         dry
     }
@@ -154,7 +165,10 @@ impl Stream {
         h3: &mut h3::Connection,
         qconn: &mut QuicheConnection,
     ) -> Result<bool, u64> {
-        self.shared.download.borrow_mut().flush(self.shared.id, h3, qconn)
+        self.shared
+            .download
+            .borrow_mut()
+            .flush(self.shared.id, h3, qconn)
     }
 }
 

@@ -2,8 +2,12 @@ use super::*;
 
 type Field<'a> = (&'a [u8], &'a [u8]);
 
-const GET: [Field<'_>; 4] =
-    [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a.example"), (b":path", b"/x?y=1")];
+const GET: [Field<'_>; 4] = [
+    (b":method", b"GET"),
+    (b":scheme", b"https"),
+    (b":authority", b"a.example"),
+    (b":path", b"/x?y=1"),
+];
 
 fn with(base: &[Field<'_>], more: &[(&'static [u8], &'static [u8])]) -> Option<Request<()>> {
     request(&[base, more].concat())
@@ -20,15 +24,24 @@ fn a_request_has_its_parts_where_they_belong() {
 
 #[test]
 fn without_an_authority_there_must_be_a_host() {
-    let without: Vec<_> = GET.into_iter().filter(|(name, _)| *name != b":authority").collect();
+    let without: Vec<_> = GET
+        .into_iter()
+        .filter(|(name, _)| *name != b":authority")
+        .collect();
     let request = with(&without, &[(b"host", b"a.example")]).unwrap();
-    assert_eq!((request.uri().authority(), request.uri().path()), (None, "/x"));
+    assert_eq!(
+        (request.uri().authority(), request.uri().path()),
+        (None, "/x")
+    );
 }
 
 #[test]
 fn malformed_heads_are_refused() {
     for missing in [&b":method"[..], b":scheme", b":path"] {
-        let rest: Vec<_> = GET.into_iter().filter(|(name, _)| *name != missing).collect();
+        let rest: Vec<_> = GET
+            .into_iter()
+            .filter(|(name, _)| *name != missing)
+            .collect();
         assert!(request(&rest).is_none(), "{missing:?}");
     }
     let refused: &[(&[u8], &[u8])] = &[
@@ -47,8 +60,10 @@ fn malformed_heads_are_refused() {
     let late: &[Field<'_>] = &[GET[0], GET[1], GET[2], (b"accept", b"*/*"), GET[3]];
     assert!(request(late).is_none(), "a pseudo-header after a field");
     for path in [&b""[..], b"x", b"*", b"http://b/", b"/a b"] {
-        let list: Vec<_> =
-            GET.into_iter().map(|(name, value)| (name, if name == b":path" { path } else { value })).collect();
+        let list: Vec<_> = GET
+            .into_iter()
+            .map(|(name, value)| (name, if name == b":path" { path } else { value }))
+            .collect();
         assert!(request(&list).is_none(), "{path:?}");
     }
 }

@@ -1,12 +1,19 @@
 //! A response on its way from the task that serves the request to quiche.
 
-use std::{collections::VecDeque, future::poll_fn, task::{Poll, Waker}};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    task::{Poll, Waker},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, response::Parts};
 use quiche::h3;
 
-use super::{super::{H3_INTERNAL_ERROR, H3_REQUEST_CANCELLED, head}, Shared};
+use super::{
+    super::{H3_INTERNAL_ERROR, H3_REQUEST_CANCELLED, head},
+    Shared,
+};
 use crate::quic::QuicheConnection;
 
 /// Pieces that the task gave and quiche did not take yet: at most one of the body.

@@ -107,7 +107,11 @@ impl Upload {
         match self.end {
             End::Reset => Poll::Ready(Some(Err(BodyError::Reset))),
             // Trailers wait for the end, after which nothing can follow them.
-            End::Finished => Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            End::Finished => Poll::Ready(
+                self.trailers
+                    .take()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            ),
             End::NotYet => {
                 self.reader = Some(cx.waker().clone());
                 Poll::Pending
