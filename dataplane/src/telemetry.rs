@@ -21,7 +21,7 @@ use opentelemetry_sdk::{
 };
 use opentelemetry_semantic_conventions::attribute as semconv;
 
-use self::carrier::{Incoming, Outgoing};
+use self::carrier::{Incoming, Outgoing, STATE};
 
 /// Makes the traces of requests. Shared by all shards.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Telemetry {
         };
         let parent = self
             .propagator
-            .extract_with_context(&Context::new(), &Incoming(headers));
+            .extract_with_context(&Context::new(), &Incoming::new(headers));
         let span = tracer
             .span_builder(method.as_str().to_owned())
             .with_kind(SpanKind::Server)
@@ -72,7 +72,7 @@ impl RequestTrace {
     pub fn inject(&self, headers: &mut HeaderMap) {
         let Some(span) = &self.span else { return };
         let context = Context::new().with_remote_span_context(span.span_context().clone());
-        headers.remove("tracestate");
+        headers.remove(STATE);
         TraceContextPropagator::new().inject_context(&context, &mut Outgoing(headers));
     }
 

@@ -64,6 +64,14 @@ pub(super) fn index(layer: Layer, code: u64) -> usize {
     }
 }
 
+/// Index of the code that says that nothing is wrong.
+pub(super) fn usual(layer: Layer) -> usize {
+    match layer {
+        Layer::Transport => 0,
+        Layer::Application => H3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use opentelemetry_semantic_conventions::attribute as semconv;
 
 use super::{
     ControlMetrics, ShardMetrics,
-    close_code::CODES,
+    close_code::{self, CODES},
     control::{OUTCOMES, VERDICTS},
     http::{CLOSED_BY, REFUSALS, UPSTREAM_ERRORS, VERSIONS},
     quic::frame_index,
@@ -272,7 +272,9 @@ impl Registrar<'_> {
                         KeyValue::new("layer", layer.as_str()),
                         KeyValue::new("code", *name),
                     ];
-                    labels.push((frame_index(*side, *layer), code, attributes));
+                    // A series for each code is too many to show those that never were.
+                    let usual = code == close_code::usual(*layer);
+                    labels.push((frame_index(*side, *layer), code, attributes, usual));
                 }
             }
         }
@@ -282,13 +284,12 @@ impl Registrar<'_> {
             "{frame}",
             "CONNECTION_CLOSE frames, by sender, layer and error code.",
             Box::new(move |observe| {
-                for (frame, code, attributes) in &labels {
+                for (frame, code, attributes, usual) in &labels {
                     let count: u64 = shards
                         .iter()
                         .map(|shard| shard.quic.close_frames[*frame].at(*code).value())
                         .sum();
-                    // One series for each code is too many to show those that never were.
-                    if count > 0 || *code == 0 {
+                    if count > 0 || *usual {
                         observe(count, attributes);
                     }
                 }

@@ -19,8 +19,8 @@ use crate::quic::metrics::{
 const HANDSHAKE_BOUNDARIES: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-/// Bits per second, from 100 kbit/s to 10 Gbit/s.
-const BANDWIDTH_BOUNDARIES: [f64; 9] = [1e5, 1e6, 5e6, 1e7, 5e7, 1e8, 5e8, 1e9, 1e10];
+/// Bytes per second, from 10 kB/s to 1 GB/s.
+const BANDWIDTH_BOUNDARIES: [f64; 9] = [1e4, 1e5, 5e5, 1e6, 5e6, 1e7, 5e7, 1e8, 1e9];
 /// Percent.
 const LOSS_BOUNDARIES: [f64; 9] = [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0];
 
@@ -103,7 +103,7 @@ impl QuicMetrics {
             bandwidth: meter
                 .u64_histogram("tidegate.quic.connection.max_bandwidth")
                 .with_description("Largest bandwidth that an ended connection had.")
-                .with_unit("bit/s")
+                .with_unit("By/s")
                 .with_boundaries(BANDWIDTH_BOUNDARIES.to_vec())
                 .build()
                 .bind(&[]),
@@ -169,7 +169,7 @@ impl Metrics for ShardMetrics {
 
     fn connection_closed(&self, by: ClosedBy, bandwidth: u64, loss_pct: u32) {
         self.quic.closed.at(by as usize).one();
-        self.quic.bandwidth.record(bandwidth);
+        self.quic.bandwidth.record(bandwidth / 8);
         self.quic.loss.record(u64::from(loss_pct));
     }
 

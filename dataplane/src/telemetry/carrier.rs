@@ -3,26 +3,33 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector};
 
-pub(super) struct Incoming<'a>(pub(super) &'a HeaderMap);
+pub(super) struct Incoming<'a> {
+    headers: &'a HeaderMap,
+    /// `tracestate` may come in several fields (W3C Trace Context 3.3.1.1).
+    state: String,
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(headers: &'a HeaderMap) -> Self {
+        let fields = headers.get_all(STATE).iter();
+        let fields: Vec<_> = fields.filter_map(|field| field.to_str().ok()).collect();
+        Self {
+            headers,
+            state: fields.join(","),
+        }
+    }
+}
 
 impl Extractor for Incoming<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        if key == STATE {
+            return Some(&self.state);
+        }
+        self.headers.get(key)?.to_str().ok()
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
-    }
-
-    /// `tracestate` may come in several fields (W3C Trace Context 3.3.1.1).
-    fn get_all(&self, key: &str) -> Option<Vec<&str>> {
-        let values: Vec<_> = self
-            .0
-            .get_all(key)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        (!values.is_empty()).then_some(values)
+        self.headers.keys().map(HeaderName::as_str).collect()
     }
 }
 
@@ -39,3 +46,6 @@ impl Injector for Outgoing<'_> {
         }
     }
 }
+
+/// Names of fields come from the propagator in lower case.
+pub(super) const STATE: &str = "tracestate";
