@@ -4,8 +4,6 @@
 //! route is looked for. Never changes a request, except for the fields that speak of the
 //! client's connection ([`Accepted::rewrite_fields`]).
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -100,8 +98,8 @@ impl Accepted<'_> {
 }
 
 /// The origin form of the target, with the path that was matched.
-pub(super) fn target(uri: &Uri, path: &Cow<'_, str>) -> Result<Uri, Failure> {
-    let unchanged = matches!(path, Cow::Borrowed(path) if *path == uri.path());
+pub(super) fn target(uri: &Uri, path: &str) -> Result<Uri, Failure> {
+    let unchanged = path == uri.path();
     if unchanged && uri.authority().is_none() {
         return Ok(uri.clone());
     }
@@ -109,7 +107,7 @@ pub(super) fn target(uri: &Uri, path: &Cow<'_, str>) -> Result<Uri, Failure> {
         Some(whole) if unchanged => Ok(whole.clone()),
         _ => match uri.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-            None => PathAndQuery::try_from(&**path),
+            None => PathAndQuery::try_from(path),
         },
     };
     whole

@@ -1,4 +1,5 @@
 mod downstream;
 mod harness;
 mod http2;
+mod tls;
 mod upstream;

@@ -2,6 +2,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::*;
 
+type Fields = &'static [(&'static str, &'static str)];
+
 const V10: Version = Version::HTTP_10;
 const V11: Version = Version::HTTP_11;
 const V2: Version = Version::HTTP_2;
@@ -32,7 +34,7 @@ fn framing(content_length: Option<u64>) -> Framing {
 
 #[test]
 fn every_version_gets_the_same_verdict_on_framing() {
-    let rows: &[(&[(&str, &str)], Result<Option<u64>, u16>)] = &[
+    let rows: &[(Fields, Result<Option<u64>, u16>)] = &[
         (&[], Ok(None)),
         (&[("content-length", "0")], Ok(Some(0))),
         (&[("content-length", "5")], Ok(Some(5))),
@@ -75,7 +77,7 @@ fn every_version_gets_the_same_verdict_on_framing() {
 
 #[test]
 fn transfer_codings_are_for_http_1_1_and_only_chunked() {
-    let rows: &[(Version, &[(&str, &str)], Result<(), u16>)] = &[
+    let rows: &[(Version, Fields, Result<(), u16>)] = &[
         (V11, &[("transfer-encoding", "chunked")], Ok(())),
         (V11, &[("transfer-encoding", "Chunked")], Ok(())),
         (V11, &[("transfer-encoding", "gzip, chunked")], Err(400)),

@@ -45,13 +45,20 @@ impl Gateway {
         Self::start_with(fixture::http(LISTENER, 0, ""), rules).await
     }
 
-    /// The listener gets a free port of loopback.
-    pub(super) async fn start_with(mut listener: v1::Listener, rules: Rules) -> Self {
+    pub(super) async fn start_with(listener: v1::Listener, rules: Rules) -> Self {
+        Self::start_all(vec![listener], rules, None).await
+    }
+
+    /// The listeners share a free port of loopback. With a `ca`, backends speak TLS under
+    /// the name `upstream.example`.
+    pub(super) async fn start_all(
+        mut listeners: Vec<v1::Listener>,
+        rules: Rules,
+        ca: Option<Vec<u8>>,
+    ) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        listener.addresses = vec![address.ip().to_string()];
-        listener.port = address.port().into();
         let mut endpoints = Endpoints::default();
         let mut wire = v1::Snapshot {
             routes: Vec::new(),
@@ -60,43 +67,34 @@ impl Gateway {
         };
         let mut routed = Vec::new();
         for (rule, addresses) in rules {
-            for backend in &rule.backends {
-                let id = &backend.backend_id;
-                if id.is_empty() {
-                    continue;
-                }
-                let protocol = match id.contains("h2") {
-                    true => v1::BackendProtocol::Http2,
-                    false => v1::BackendProtocol::Http1,
-                };
-                wire.backends.push(v1::Backend {
-                    id: id.clone(),
-                    protocol: protocol.into(),
-                    ..Default::default()
-                });
-                let endpoint = |address: &SocketAddr| v1::Endpoint {
-                    address: address.ip().to_string(),
-                    port: address.port().into(),
-                };
-                endpoints = endpoints.with(v1::Endpoints {
-                    backend_id: id.clone(),
-                    endpoints: addresses.iter().map(endpoint).collect(),
-                });
+            let named = rule
+                .backends
+                .iter()
+                .filter(|backend| !backend.backend_id.is_empty());
+            for backend in named {
+                wire.backends
+                    .push(backend_of(&backend.backend_id, ca.as_deref()));
+                endpoints = endpoints.with(endpoints_of(&backend.backend_id, &addresses));
             }
             routed.push(rule);
         }
-        wire.routes = vec![fixture::route(
-            "HTTPRoute/default/test",
-            &listener.id,
-            routed,
-        )];
-        wire.listeners = vec![listener];
+        for listener in &mut listeners {
+            listener.addresses = vec![address.ip().to_string()];
+            listener.port = address.port().into();
+            let id = format!("HTTPRoute/default/{}", listener.hostname);
+            wire.routes
+                .push(fixture::route(&id, &listener.id, routed.clone()));
+        }
+        wire.listeners = listeners;
         let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
         let configuration = Configuration {
             snapshot: Arc::new(snapshot),
             endpoints: Arc::new(endpoints),
         };
+        Self::run(address, configuration).await
+    }
 
+    async fn run(address: SocketAddr, configuration: Configuration) -> Self {
         let (configured, configuration) = watch::channel(Some(Arc::new(configuration)));
         let (applied, mut results) = mpsc::channel(8);
         let (records, spool) = audit::channel(1024);
@@ -209,6 +207,35 @@ impl Drop for Gateway {
     }
 }
 
+/// What the name says of the protocol is so.
+fn backend_of(id: &str, ca: Option<&[u8]>) -> v1::Backend {
+    let protocol = match id {
+        id if id.contains("h2") => v1::BackendProtocol::Http2,
+        id if id.contains("auto") => v1::BackendProtocol::Unspecified,
+        _ => v1::BackendProtocol::Http1,
+    };
+    v1::Backend {
+        id: id.into(),
+        protocol: protocol.into(),
+        tls: ca.map(|ca| v1::BackendTls {
+            server_name: "upstream.example".into(),
+            ca_pem: ca.to_vec().into(),
+        }),
+        ..Default::default()
+    }
+}
+
+fn endpoints_of(id: &str, addresses: &[SocketAddr]) -> v1::Endpoints {
+    let endpoint = |address: &SocketAddr| v1::Endpoint {
+        address: address.ip().to_string(),
+        port: address.port().into(),
+    };
+    v1::Endpoints {
+        backend_id: id.into(),
+        endpoints: addresses.iter().map(endpoint).collect(),
+    }
+}
+
 /// A rule for everything below a prefix.
 pub(super) fn under(prefix: &str, backend: &str) -> v1::Rule {
     let path = v1::path_match::Kind::Prefix(prefix.into());
@@ -245,7 +272,7 @@ pub(super) async fn echo(multiplex: bool) -> SocketAddr {
 
 type Echoed = Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error>;
 
-async fn echo_one(request: Request<Incoming>) -> Echoed {
+pub(super) async fn echo_one(request: Request<Incoming>) -> Echoed {
     use std::fmt::Write as _;
     let (head, body) = request.into_parts();
     let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
