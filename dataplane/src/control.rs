@@ -32,4 +32,4 @@ use crate::snapshot::Configuration;
 pub(crate) type Serving = watch::Receiver<Option<Arc<Configuration>>>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

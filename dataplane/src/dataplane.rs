@@ -118,3 +118,6 @@ impl Dataplane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -330,7 +330,7 @@ fn obey(index: usize, command: ShardCommand, serving: Option<&Configuration>, st
                 let close = (index, slot, behaviour.error_code, behaviour.reason);
                 stage.closes.lock().unwrap().push(close);
             }
-            drop(reply.send(known));
+            let _gone = reply.send(known);
         }
         ShardCommand::CloseSelected { reply, .. } => drop(reply.send(Ok(connections.len() as u64))),
         ShardCommand::Drain {
