@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,9 +15,20 @@ use tracing::info;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let (config, tuning) = Args::parse().into_config();
+async fn main() -> ExitCode {
+    let args = Args::parse();
     log();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-controlplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let (config, tuning) = args.into_config();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut plane = ControlPlane::start_tuned(config, tuning).await?;

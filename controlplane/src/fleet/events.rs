@@ -121,7 +121,7 @@ mod tests {
         assert!(
             telemetry
                 .prometheus_text()
-                .contains("tidegate_control_events_lost_total 3")
+                .contains("tidegate_controlplane_events_lost_total 3")
         );
     }
 

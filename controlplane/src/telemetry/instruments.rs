@@ -1,7 +1,6 @@
 //! Every instrument, by the name under which dashboards find it.
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
-use opentelemetry_semantic_conventions::metric::HTTP_SERVER_REQUEST_DURATION;
 
 /// The control plane's instruments. Cheap to clone.
 #[derive(Clone)]
@@ -35,7 +34,8 @@ pub(crate) struct Instruments {
     pub(crate) events_lost: Counter<u64>,
     /// Key rotations.
     pub(crate) key_rotations: Counter<u64>,
-    /// Seconds to answer a request of the admin API.
+    /// Seconds to answer a request of the admin API. Not `http.server.request.duration`,
+    /// which in the metrics of one process is that of the traffic.
     pub(crate) request_duration: Histogram<f64>,
 }
 
@@ -58,60 +58,60 @@ impl Instruments {
         };
         Self {
             sessions: meter
-                .i64_up_down_counter("tidegate.control.sessions")
+                .i64_up_down_counter("tidegate.controlplane.sessions")
                 .with_description("Dataplanes that hold a session")
                 .build(),
             sessions_ended: counter(
-                "tidegate.control.sessions.ended",
+                "tidegate.controlplane.sessions.ended",
                 "Sessions that ended, by reason",
             ),
             snapshots_published: counter(
-                "tidegate.control.snapshots.published",
+                "tidegate.controlplane.snapshots.published",
                 "Configurations that differ from the one before",
             ),
             snapshots_sent: counter(
-                "tidegate.control.snapshots.sent",
+                "tidegate.controlplane.snapshots.sent",
                 "Snapshots sent to dataplanes",
             ),
             snapshot_answers: counter(
-                "tidegate.control.snapshots.answers",
+                "tidegate.controlplane.snapshots.answers",
                 "Answers of dataplanes to snapshots",
             ),
             source_problems: meter
-                .u64_gauge("tidegate.control.source.problems")
+                .u64_gauge("tidegate.controlplane.source.problems")
                 .with_description("Files, objects and fields that are refused now")
                 .build(),
             command_duration: seconds(
-                "tidegate.control.command.duration",
+                "tidegate.controlplane.command.duration",
                 "Time from a command to its reply",
             ),
             replies_unexpected: counter(
-                "tidegate.control.replies.unexpected",
+                "tidegate.controlplane.replies.unexpected",
                 "Replies that nobody waited for any more",
             ),
             records: counter(
-                "tidegate.control.records",
+                "tidegate.controlplane.records",
                 "Records of connections that dataplanes reported",
             ),
             audit_expired: counter(
-                "tidegate.control.audit.expired",
+                "tidegate.controlplane.audit.expired",
                 "Audit records that left the history to keep its bound",
             ),
             audit_append_duration: seconds(
-                "tidegate.control.audit.append.duration",
+                "tidegate.controlplane.audit.append.duration",
                 "Time to store a report",
             ),
             audit_append_failures: counter(
-                "tidegate.control.audit.append.failures",
+                "tidegate.controlplane.audit.append.failures",
                 "Reports that could not be stored",
             ),
             events_lost: counter(
-                "tidegate.control.events.lost",
+                "tidegate.controlplane.events.lost",
                 "Events that a client was too slow for",
             ),
-            key_rotations: counter("tidegate.control.keys.rotations", "Key rotations"),
+            key_rotations: counter("tidegate.controlplane.keys.rotations", "Key rotations"),
             request_duration: seconds(
-                HTTP_SERVER_REQUEST_DURATION,
+                "tidegate.controlplane.request.duration",
                 "Time to answer a request of the admin API",
             ),
         }

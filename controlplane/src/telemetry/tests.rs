@@ -21,7 +21,7 @@ async fn what_is_counted_is_in_the_prometheus_text() {
     telemetry.instruments().snapshots_published.add(3, &[]);
     let text = telemetry.prometheus_text();
     assert!(
-        text.contains("tidegate_control_snapshots_published_total 3"),
+        text.contains("tidegate_controlplane_snapshots_published_total 3"),
         "{text}"
     );
     assert!(telemetry.tracer().is_none(), "no collector, no spans");
@@ -105,7 +105,7 @@ async fn metrics_and_spans_reach_the_collector() {
     assert!(
         metrics
             .iter()
-            .any(|name| name == "tidegate.control.snapshots.published")
+            .any(|name| name == "tidegate.controlplane.snapshots.published")
     );
     assert_eq!(*collector.spans.lock().unwrap(), ["GET /v1/status"]);
     server.abort();

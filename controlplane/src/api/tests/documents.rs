@@ -172,14 +172,14 @@ async fn metrics_of_this_plane_and_of_the_other_are_one_text() {
         let (status, metrics) = text(&harness, "/metrics").await;
         assert_eq!(status, 200);
         metrics
-            .contains("tidegate_control_sessions 1\n")
+            .contains("tidegate_controlplane_sessions 1\n")
             .then_some(())
     })
     .await;
     harness.admin().get("/v1/connections/none").await;
     let (_, metrics) = text(&harness, "/metrics").await;
     assert!(
-        metrics.contains("tidegate_control_snapshots_published_total 1\n"),
+        metrics.contains("tidegate_controlplane_snapshots_published_total 1\n"),
         "{metrics}"
     );
     assert!(metrics.ends_with("\nother_plane 1\n"), "{metrics}");

@@ -165,7 +165,7 @@ async fn a_client_that_reads_too_slowly_is_told_what_it_lost() {
         .unwrap();
     let text = metrics.text().await.unwrap();
     assert!(
-        text.contains(&format!("tidegate_control_events_lost_total {lost}")),
+        text.contains(&format!("tidegate_controlplane_events_lost_total {lost}")),
         "{text}"
     );
 }
