@@ -1,6 +1,6 @@
 //! The way of a request: the same for HTTP/1.1, HTTP/2 and HTTP/3.
 //!
-//! Owns [`serve`], which every front-end calls ([`tcp`] for HTTP/1.1 and HTTP/2, `h3` for
+//! Owns [`serve`], which every front-end calls ([`tcp`] for HTTP/1.1 and HTTP/2, [`h3`] for
 //! HTTP/3), and the rules that all three share, so that they give the same verdict. Never
 //! keeps state between requests: that is in the shard, and upstream connections in
 //! [`upstream`].
@@ -26,7 +26,7 @@ mod wire;
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
-use http::{Request, Response, Version, header};
+use http::{Method, Request, Response, Version, header};
 
 pub use self::body::{Body, BodyError};
 use self::{exchange::Exchange, failure::Failure};
@@ -123,10 +123,11 @@ pub async fn serve(
         origin.scheme.as_str(),
     );
     let configuration = shard.configuration();
+    let is_head = method == Method::HEAD;
     let answer = answer(origin, &configuration, request, interim, &exchange).await;
     let mut response = answer.unwrap_or_else(|failure| {
         exchange.failed(failure);
-        failure.response()
+        failure.response(is_head)
     });
     advertise_http3(origin, &configuration, response.headers_mut());
     response

@@ -102,10 +102,15 @@ impl Failure {
         }
     }
 
-    /// The response that says so.
-    pub(crate) fn response(self) -> Response<Body> {
+    /// The response that says so. To HEAD it has no content (RFC 9110 9.3.2).
+    pub(crate) fn response(self, to_head: bool) -> Response<Body> {
         let text = self.sentence().as_bytes();
-        let mut response = Response::new(Body::full(text));
+        let body = if to_head {
+            Body::Empty
+        } else {
+            Body::full(text)
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(

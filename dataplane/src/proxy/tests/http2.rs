@@ -197,3 +197,17 @@ async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(gateway.connections().await.len(), 1);
 }
+
+#[tokio::test]
+async fn the_gateways_own_answer_to_head_has_no_content() {
+    let gateway = Gateway::start(vec![]).await;
+    let sender = connect(&gateway).await;
+    for (method, empty) in [("HEAD", true), ("GET", false)] {
+        let mut request = get("/");
+        *request.method_mut() = method.parse().unwrap();
+        let response = send(&sender, request).await.expect("a response");
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_ne!(response.headers()["content-length"], "0");
+        assert_eq!(text(response).await.0.is_empty(), empty, "{method}");
+    }
+}

@@ -121,6 +121,7 @@ where
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(LARGEST_RESPONSE_HEAD)
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .handshake(io)
@@ -144,6 +145,7 @@ where
     } else {
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_RESPONSE_FIELDS)
+            .max_header_size(LARGEST_RESPONSE_HEAD as usize)
             .handshake(io)
             .await
             .map_err(DialError::Protocol)?;
@@ -182,3 +184,4 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pings while streams are open find an upstream that vanished.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const MAX_RESPONSE_FIELDS: usize = 256;
+const LARGEST_RESPONSE_HEAD: u32 = 64 * 1024;

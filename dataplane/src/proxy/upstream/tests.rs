@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{metrics::ShardMetrics, snapshot::BackendProtocol};
+use crate::{metrics::ShardMetrics, proxy::interim::Interims, snapshot::BackendProtocol};
 
 /// What an upstream does with a request.
 #[derive(Clone, Copy)]
@@ -356,6 +356,53 @@ async fn requests_over_http_2_share_one_connection() {
         };
         futures_util::future::join_all((0..50).map(fetch)).await;
         assert_eq!(*accepted.borrow(), 1);
+    };
+    LocalSet::new().run_until(run).await;
+}
+
+#[tokio::test]
+async fn what_precedes_a_response_is_passed_on() {
+    let run = async {
+        let text = "HTTP/1.1 100 Continue\r\n\r\n\
+                    HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nkeep-alive: x\r\n\r\n\
+                    HTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n\
+                    HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let server = Server::start(move |_, _| Answer(text)).await;
+        let client = Client::new(BackendProtocol::Http1);
+        let mut request = request("GET", "/");
+        let interims = Interims::of(&mut request, Arc::new(ShardMetrics::default()));
+        let passed = RefCell::new(Vec::new());
+        let pass_on = |head: Response<()>| {
+            assert_eq!(head.status(), 103);
+            assert!(head.headers().get("keep-alive").is_none());
+            passed.borrow_mut().push(head.headers()["link"].clone());
+        };
+        let endpoints = [server.address];
+        let response = interims.relay(&pass_on, client.send(&endpoints, request));
+        assert_eq!(response.await.expect("a response").0.status(), 200);
+        assert_eq!(*passed.borrow(), ["</a>", "</b>"]);
+    };
+    LocalSet::new().run_until(run).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waited_long_is_closed() {
+    let run = async {
+        let server = Server::start(|_, _| Answer(OK)).await;
+        let client = Client::new(BackendProtocol::Http1);
+        assert!(client.fetch(&[server.address], "GET").await.is_ok());
+        let endpoint = client
+            .pools
+            .backends
+            .pool(&client.backend)
+            .endpoint(server.address);
+        let now = Instant::now();
+        assert!(endpoint.reap(now));
+        assert!(client.fetch(&[server.address], "GET").await.is_ok());
+        assert_eq!(server.connections(), 1);
+        assert!(!endpoint.reap(now + Duration::from_secs(120)));
+        assert!(client.fetch(&[server.address], "GET").await.is_ok());
+        assert_eq!(server.connections(), 2);
     };
     LocalSet::new().run_until(run).await;
 }
