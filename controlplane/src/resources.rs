@@ -49,6 +49,8 @@ pub struct Entry<T> {
     pub object: T,
     /// File that it was read from; empty from Kubernetes.
     pub source: String,
+    /// Why newer content of it was refused, so that this older one serves on.
+    pub held_back: Option<String>,
 }
 
 /// Every object that configuration is made of.

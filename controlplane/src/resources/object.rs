@@ -48,8 +48,21 @@ macro_rules! kinds {
                 let (key, source) = (object.key(), source.into());
                 match object {
                     $(Object::$kind(object) => {
-                        self.$map.insert(key, Entry { object: *object, source });
+                        self.$map.insert(key, Entry { object: *object, source, held_back: None });
                     })*
+                }
+            }
+
+            /// Notes why newer content of an object was refused. One that is not there is
+            /// not noted.
+            pub fn hold_back(&mut self, kind: &str, key: &ObjectKey, why: String) {
+                match kind {
+                    $(stringify!($kind) => {
+                        if let Some(entry) = self.$map.get_mut(key) {
+                            entry.held_back = Some(why);
+                        }
+                    })*
+                    _ => {}
                 }
             }
         }
@@ -76,6 +89,11 @@ impl Object {
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
         }
+    }
+
+    /// `Kind namespace/name`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.kind(), self.key())
     }
 
     /// True of GatewayClass and Namespace.

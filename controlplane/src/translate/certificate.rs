@@ -10,13 +10,14 @@ use crate::{
     resources::{ObjectKey, Resources},
 };
 
-/// The certificate that a listener of a Gateway in `namespace` refers to at `field`.
+/// The certificate that a listener of a Gateway in `namespace` refers to at `field`, and
+/// what is wrong with a newer one, in place of which it serves on.
 pub(super) fn resolve(
     resources: &Resources,
     namespace: &str,
     reference: &SecretObjectReference,
     field: &str,
-) -> Result<v1::Certificate, Fault> {
+) -> Result<(v1::Certificate, Option<Fault>), Fault> {
     let group = reference.group.as_deref().unwrap_or_default();
     let kind = reference.kind.as_deref().unwrap_or("Secret");
     if (group, kind) != ("", "Secret") {
@@ -70,11 +71,18 @@ pub(super) fn resolve(
     let (chain, private_key) = (data("tls.crt")?, data("tls.key")?);
     check(chain, private_key)
         .map_err(|problem| invalid(field, format!("Secret {key}: {problem}")))?;
-    Ok(v1::Certificate {
+    let warning = secret.held_back.as_ref().map(|why| {
+        invalid(
+            field,
+            format!("newer content of Secret {key} is refused: {why} (the one before serves on)"),
+        )
+    });
+    let certificate = v1::Certificate {
         id: key.to_string(),
         chain_pem: Bytes::copy_from_slice(chain),
         private_key_pem: Bytes::copy_from_slice(private_key),
-    })
+    };
+    Ok((certificate, warning))
 }
 
 /// Whether the PEM texts are a chain and the key of its leaf; if not, what to do.

@@ -57,7 +57,7 @@ pub(super) fn of_classes(
 /// Of EndpointSlices, only those that cannot be used in full.
 pub(super) fn of_slices(resources: &Resources) -> Vec<ObjectStatus> {
     let faulty = resources.endpoint_slices.iter().filter_map(|(key, entry)| {
-        let Entry { object, source } = entry;
+        let Entry { object, source, .. } = entry;
         let fault = endpoints::fault(object)?;
         let condition = verdict(
             "Accepted",

@@ -159,15 +159,14 @@ impl<'a> GatewayPlan<'a> {
                 .get("validation")
                 .is_some_and(|validation| !validation.is_null())
         };
-        let per_port = frontend
+        let mut per_port = frontend
             .get("perPort")
             .and_then(Value::as_array)
             .into_iter()
             .flatten();
-        match per_port
-            .filter(|entry| entry.get("port").and_then(Value::as_i64) == Some(port.into()))
-            .last()
-        {
+        let of_port =
+            |entry: &&Value| entry.get("port").and_then(Value::as_i64) == Some(port.into());
+        match per_port.find(of_port) {
             Some(entry) => entry.get("tls").is_some_and(validates),
             None => frontend.get("default").is_some_and(validates),
         }

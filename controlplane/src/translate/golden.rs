@@ -10,6 +10,7 @@ use tidegate_proto::v1;
 use super::{Options, Translation, translate};
 use crate::{
     api::types::{Endpoints, FromWire, Snapshot},
+    resources::ObjectKey,
     source::files,
     status::{Condition, ObjectStatus, Scope},
 };
@@ -129,6 +130,32 @@ fn the_version_follows_the_content_and_nothing_else() {
         ..options
     };
     assert_ne!(before, version(text, &rotated));
+}
+
+#[test]
+fn a_listener_tells_that_newer_content_of_its_certificate_is_refused() {
+    let text = include_str!("testdata/simple.in.yaml");
+    let mut resources = files::parse("a", text).expect("valid");
+    let before = translate(&resources, &Options::default());
+    resources.hold_back(
+        "Secret",
+        &ObjectKey::new("default", "site"),
+        "its key is another".to_owned(),
+    );
+    let after = translate(&resources, &Options::default());
+    assert_eq!(after.snapshots, before.snapshots);
+    let told = after
+        .statuses
+        .iter()
+        .filter_map(|status| status.condition("ResolvedRefs"))
+        .any(|condition| {
+            condition.status.as_str() == "False"
+                && condition.reason == "InvalidCertificateRef"
+                && condition
+                    .message
+                    .contains("default/site is refused: its key is another")
+        });
+    assert!(told, "{:?}", after.statuses);
 }
 
 fn shown(text: &str) -> String {

@@ -184,12 +184,16 @@ fn resolve_certificates(
     for (index, reference) in references.iter().enumerate() {
         let field = format!("{field}.tls.certificateRefs[{index}]");
         match certificate::resolve(resources, &gateway.key.namespace, reference, &field) {
-            Ok(certificate)
-                if plan
+            Ok((certificate, warning)) => {
+                plan.unresolved.extend(warning);
+                if !plan
                     .certificates
                     .iter()
-                    .any(|known| known.id == certificate.id) => {}
-            Ok(certificate) => plan.certificates.push(certificate),
+                    .any(|known| known.id == certificate.id)
+                {
+                    plan.certificates.push(certificate);
+                }
+            }
             Err(fault) => plan.unresolved.push(fault),
         }
     }

@@ -113,7 +113,7 @@ fn read_object(
     let item = item.unwrap_or_default();
     match decode::object(value) {
         Outcome::Object { object, unknown } => {
-            let name = format!("{} {}", object.kind(), object.key());
+            let name = object.label();
             if let Some(earlier) = content.find(object.kind(), &object.key()) {
                 let message = format!("the same object is in document {}", earlier.document);
                 refused.push(place.problem(

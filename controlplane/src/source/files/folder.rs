@@ -79,6 +79,21 @@ impl Folder {
         }
         problems.sort();
         problems.dedup();
+        for (file, content) in &self.good {
+            let of_file = problems
+                .iter()
+                .filter(|problem| problem.file == *file && problem.effect == Effect::FileRefused);
+            for problem in of_file {
+                if let Some(located) = content
+                    .objects
+                    .iter()
+                    .find(|located| located.object.label() == problem.object)
+                {
+                    let why = format!("{}; {}", problem.message, problem.remedy);
+                    resources.hold_back(located.object.kind(), &located.object.key(), why);
+                }
+            }
+        }
         self.sourced = Sourced {
             resources,
             problems,

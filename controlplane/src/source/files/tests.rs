@@ -498,6 +498,7 @@ fn a_certificate_with_another_key_is_refused_and_the_one_before_serves_on() {
         (made.cert.pem(), made.signing_key.serialize_pem())
     };
     let ((crt, key), (_, other_key)) = (made("a.example"), made("b.example"));
+    let site = ObjectKey::new("default", "site");
     let mut folder = Folder::default();
     let before = look(&mut folder, &[("site.yaml", &pair(&crt, &key))]);
     assert_eq!(before.problems, []);
@@ -508,6 +509,15 @@ fn a_certificate_with_another_key_is_refused_and_the_one_before_serves_on() {
             (problem.object.as_str(), problem.field.as_str()),
             ("Secret default/site", "data")
         );
-        assert_eq!(now.resources, before.resources);
+        let (was, is) = (
+            &before.resources.secrets[&site],
+            &now.resources.secrets[&site],
+        );
+        assert!(was.object == is.object && was.held_back.is_none());
+        assert!(
+            is.held_back
+                .as_ref()
+                .is_some_and(|why| why.contains(&problem.message))
+        );
     }
 }
