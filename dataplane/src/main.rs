@@ -1,12 +1,19 @@
 //! `tidegate-dataplane`: one data plane in a process of its own.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
 use tidegate_dataplane::{Config, Dataplane};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -72,17 +79,19 @@ fn host_name() -> anyhow::Result<String> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::builder()
-                .with_default_directive(tracing::Level::INFO.into())
-                .from_env()?,
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    log();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-dataplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+async fn run(args: Args) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut dataplane = Dataplane::start(args.config()?)?;
@@ -102,5 +111,20 @@ async fn main() -> anyhow::Result<()> {
         // The second one means now.
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// Lines for people on a terminal, JSON for machines. RUST_LOG chooses what is said.
+fn log() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().init();
     }
 }
