@@ -26,12 +26,18 @@ mod wire;
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
-use http::{Method, Request, Response, Version, header};
+use http::{Method, Request, Response, header};
 
 pub use self::body::{Body, BodyError};
-use self::{exchange::Exchange, failure::Failure};
+use self::{
+    accept::Accepted,
+    exchange::Exchange,
+    failure::Failure,
+    forward::{Chosen, Outgoing, Upstream},
+};
 use crate::{
     filter, path,
+    route::Matched,
     shard::Shard,
     snapshot::{BindingKey, Configuration, Scheme},
 };
@@ -85,6 +91,16 @@ impl Origin {
         }
     }
 
+    /// The listeners' port.
+    fn port(&self) -> u16 {
+        // The system has chosen it where the binding says 0.
+        if self.binding.port == 0 {
+            self.local.port()
+        } else {
+            self.binding.port
+        }
+    }
+
     /// The client's address, which upstreams are told.
     pub fn peer(&self) -> SocketAddr {
         self.peer.get()
@@ -133,6 +149,7 @@ pub async fn serve(
     response
 }
 
+/// Up to the backend: whose request it is, what becomes of it, and where it goes.
 async fn answer(
     origin: &Origin,
     configuration: &Configuration,
@@ -140,71 +157,60 @@ async fn answer(
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
 ) -> Result<Response<Body>, Failure> {
-    let accepted = accept::accept(origin, configuration, &request)?;
+    let Accepted {
+        listener,
+        host,
+        framing,
+    } = accept::accept(origin, configuration, &request)?;
     let (mut parts, body) = request.into_parts();
     let path = path::canonical(parts.uri.path()).map_err(accept::refused_path)?;
-    let matched = accepted
-        .listener
+    let (method, query) = (&parts.method, parts.uri.query());
+    let found = listener
         .routes
-        .find(
-            &accepted.host.name,
-            &parts.method,
-            &path,
-            parts.uri.query(),
-            &parts.headers,
-        )
-        .ok_or(Failure::NoRoute)?;
-    exchange.routed(&matched.route.id, matched.rule.request_timeout);
+        .find(&host.name, method, &path, query, &parts.headers);
+    let Matched {
+        route,
+        rule,
+        matched_prefix,
+    } = found.ok_or(Failure::NoRoute)?;
+    exchange.routed(&route.id, rule.request_timeout);
 
-    let target = accept::target(&parts.uri, &path)?;
-    parts.uri = target;
-    let received = parts.version;
-    accepted.rewrite_fields(origin, &mut parts.headers, received);
+    parts.uri = accept::target(&parts.uri, &path)?;
+    accept::rewrite_fields(origin, &host, framing, &mut parts);
     let context = filter::Context {
         scheme: origin.scheme,
-        host: &accepted.host.name,
-        port: if origin.binding.port == 0 {
-            origin.local.port()
-        } else {
-            origin.binding.port
-        },
-        matched_prefix: matched.matched_prefix,
+        host: &host.name,
+        port: origin.port(),
+        matched_prefix,
     };
-    if let Some(direct) = filter::request(&matched.rule.filters, &mut parts, &context) {
-        return Ok(finish_direct(direct, &matched.rule.filters, exchange));
+    if let Some(direct) = filter::request(&rule.filters, &mut parts, &context) {
+        return Ok(answer_directly(direct, &rule.filters, exchange));
     }
-    let backend = forward::choose(matched.rule)?;
-    if let Some(direct) = filter::request(backend.filters, &mut parts, &context) {
-        return Ok(finish_direct(direct, backend.filters, exchange));
+    let Chosen { backend, filters } = forward::choose(rule)?;
+    if let Some(direct) = filter::request(filters, &mut parts, &context) {
+        return Ok(answer_directly(direct, filters, exchange));
     }
     exchange.inject_trace(&mut parts.headers);
 
-    let upload = exchange.request_body(
-        body,
-        accepted.framing.content_length,
-        &accepted.listener.limits,
-    );
-    let request = forward::Outgoing {
+    let content = exchange.request_body(body, framing.content_length, &listener.limits);
+    let outgoing = Outgoing {
         parts,
-        upload,
-        framing: accepted.framing,
+        content,
+        framing,
     };
-    let upstream = forward::Upstream {
-        backend: backend.backend,
-        endpoints: configuration.endpoints.of(&backend.backend.id),
-        timeout: matched.rule.backend_request_timeout,
+    let upstream = Upstream {
+        backend,
+        endpoints: configuration.endpoints.of(&backend.id),
+        timeout: rule.backend_request_timeout,
     };
-    let (mut head, content, lease) =
-        forward::forward(origin, request, upstream, interim, exchange).await?;
-    filter::response(&matched.rule.filters, &mut head.headers);
-    filter::response(backend.filters, &mut head.headers);
-    exchange.answered(head.status);
-    let body = exchange::ResponseBody::new(content, exchange.clone(), lease);
-    Ok(Response::from_parts(head, Body::Upstream(body)))
+    let mut response = forward::forward(origin, outgoing, upstream, interim, exchange).await?;
+    filter::response(&rule.filters, response.headers_mut());
+    filter::response(filters, response.headers_mut());
+    Ok(response)
 }
 
 /// A filter answers: a redirect.
-fn finish_direct(
+fn answer_directly(
     response: Response<()>,
     filters: &[filter::Filter],
     exchange: &Exchange,
@@ -232,9 +238,6 @@ fn advertise_http3(origin: &Origin, configuration: &Configuration, headers: &mut
         headers.insert(header::ALT_SVC, http3.alt_svc.clone());
     }
 }
-
-/// Responses are written in the client's version, whatever the upstream spoke.
-const CLIENT_DECIDES: Version = Version::HTTP_11;
 
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@
 //!
 //! Everything that can be said of a request from its head and its connection, before any
 //! route is looked for. Never changes a request, except for the fields that speak of the
-//! client's connection ([`Accepted::rewrite_fields`]).
+//! client's connection ([`rewrite_fields`]).
 
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Uri, header, request::Parts, uri::PathAndQuery};
 
 use super::{
     Origin,
@@ -71,30 +71,24 @@ fn listener<'a>(
     Ok(listener)
 }
 
-impl Accepted<'_> {
-    /// Takes out of the fields what was for this connection, or is not the client's to say,
-    /// and puts in what upstreams are to know.
-    pub(super) fn rewrite_fields(
-        &self,
-        origin: &Origin,
-        headers: &mut HeaderMap,
-        received: Version,
-    ) {
-        fields::strip_hop_by_hop(headers);
-        headers.remove(header::EXPECT);
-        headers.insert(header::HOST, self.host.value.clone());
-        if self.framing.te_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        let hop = Hop {
-            peer: origin.peer(),
-            local: origin.local,
-            scheme: origin.scheme.as_str(),
-            host: &self.host.value,
-        };
-        forwarded::set(headers, hop);
-        forwarded::append_via(headers, received);
+/// Takes out of the fields what was for this connection, or is not the client's to say,
+/// and puts in what upstreams are to know.
+pub(super) fn rewrite_fields(origin: &Origin, host: &Host, framing: Framing, parts: &mut Parts) {
+    let headers = &mut parts.headers;
+    fields::strip_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    headers.insert(header::HOST, host.value.clone());
+    if framing.te_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    let hop = Hop {
+        peer: origin.peer(),
+        local: origin.local,
+        scheme: origin.scheme.as_str(),
+        host: &host.value,
+    };
+    forwarded::set(headers, hop);
+    forwarded::append_via(headers, parts.version);
 }
 
 /// The origin form of the target, with the path that was matched.

@@ -2,16 +2,15 @@
 //!
 //! Owns the time-outs of the way there and what a failure on it means for the client.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, request, response};
+use http::{Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
-use std::net::SocketAddr;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    CLIENT_DECIDES, Interim, Origin, Transport,
-    exchange::{Exchange, RequestBody},
+    Body, Interim, Origin, Transport,
+    exchange::{Exchange, RequestBody, ResponseBody},
     failure::Failure,
     fields::{self, Framing},
     forwarded,
@@ -23,7 +22,7 @@ use crate::{balance, filter::Filter, route::Rule, snapshot::Backend};
 /// A request that is ready to go.
 pub(super) struct Outgoing {
     pub(super) parts: request::Parts,
-    pub(super) upload: RequestBody,
+    pub(super) content: RequestBody,
     pub(super) framing: Framing,
 }
 
@@ -52,14 +51,14 @@ pub(super) fn choose(rule: &Rule) -> Result<Chosen<'_>, Failure> {
     })
 }
 
-/// The response's head, its content, and the connection that it comes on.
+/// The response, as soon as its head is there.
 pub(super) async fn forward(
     origin: &Origin,
     outgoing: Outgoing,
     upstream: Upstream<'_>,
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
-) -> Result<(response::Parts, Incoming, Lease), Failure> {
+) -> Result<Response<Body>, Failure> {
     let request = exchange.deadline().map(|at| (at, Failure::RequestTimeout));
     let backend = upstream
         .timeout
@@ -87,8 +86,11 @@ pub(super) async fn forward(
     let (mut head, content) = response.into_parts();
     fields::strip_hop_by_hop(&mut head.headers);
     forwarded::append_via(&mut head.headers, head.version);
-    head.version = CLIENT_DECIDES;
-    Ok((head, content, lease))
+    // Front-ends write it in the version of the client.
+    head.version = Version::default();
+    exchange.answered(head.status);
+    let content = ResponseBody::new(content, exchange.clone(), lease);
+    Ok(Response::from_parts(head, Body::Upstream(content)))
 }
 
 async fn attempt(
@@ -99,7 +101,7 @@ async fn attempt(
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let Outgoing {
         parts,
-        mut upload,
+        mut content,
         framing,
     } = outgoing;
     if framing.expects_continue {
@@ -108,9 +110,9 @@ async fn attempt(
         interim(head);
     }
     if matches!(framing.content_length, None | Some(0)) {
-        upload.settle().await?;
+        content.settle().await?;
     }
-    let mut request = Request::from_parts(parts, upload);
+    let mut request = Request::from_parts(parts, content);
     let shard = &origin.shard;
     let Upstream {
         backend, endpoints, ..
