@@ -51,7 +51,11 @@ pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Re
                     backoff.reset();
                 }
                 let wait = backoff.next(&mut rand::rng());
-                sleep(wait).await;
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    // There is little time left.
+                    Ok(()) = finish.changed() => backoff.reset(),
+                }
             }
         }
     }

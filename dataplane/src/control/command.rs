@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Serving;
+use super::{Reports, Serving};
 use crate::{metrics::ControlMetrics, quic::ConnectionShutdownBehaviour, shard::ShardCommand};
 
 /// Commands under way at once, over all sessions.
@@ -36,6 +36,7 @@ pub(crate) struct Commander {
     dataplane: String,
     shards: Vec<mpsc::Sender<ShardCommand>>,
     serving: Serving,
+    reports: Reports,
     slots: Semaphore,
     metrics: Arc<ControlMetrics>,
 }
@@ -56,12 +57,14 @@ impl Commander {
         dataplane: String,
         shards: Vec<mpsc::Sender<ShardCommand>>,
         serving: Serving,
+        reports: Reports,
         metrics: Arc<ControlMetrics>,
     ) -> Self {
         Self {
             dataplane,
             shards,
             serving,
+            reports,
             slots: Semaphore::new(AT_ONCE),
             metrics,
         }
@@ -118,6 +121,7 @@ impl Commander {
                     reply,
                 })
                 .await?;
+                self.reports.stir();
                 Ok(Reply::Done(Done {}))
             }
             Some(Kind::Undrain(undrain)) => {
@@ -127,6 +131,7 @@ impl Commander {
                     reply,
                 })
                 .await?;
+                self.reports.stir();
                 Ok(Reply::Done(Done {}))
             }
             None => Err(Refusal::Invalid(

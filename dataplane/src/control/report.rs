@@ -1,10 +1,10 @@
 //! What the shards say of themselves, as one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tidegate_proto::v1::{DataplaneState, ListenerState};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, interval, timeout},
 };
 
@@ -26,7 +26,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Reports {
     shards: Vec<mpsc::Sender<ShardCommand>>,
     serving: Serving,
-    ledger: std::sync::Arc<Ledger>,
+    ledger: Arc<Ledger>,
+    stir: Arc<Notify>,
 }
 
 /// A shard ended, or is stuck.
@@ -42,13 +43,19 @@ impl Reports {
     pub(crate) fn new(
         shards: Vec<mpsc::Sender<ShardCommand>>,
         serving: Serving,
-        ledger: std::sync::Arc<Ledger>,
+        ledger: Arc<Ledger>,
     ) -> Self {
         Self {
             shards,
             serving,
             ledger,
+            stir: Arc::default(),
         }
+    }
+
+    /// Has the shards asked again soon: an order may have changed what they say.
+    pub(crate) fn stir(&self) {
+        self.stir.notify_one();
     }
 
     /// The state of the whole data plane.
@@ -123,6 +130,7 @@ impl Reports {
             tokio::select! {
                 _ = pace.tick() => {}
                 Ok(()) = self.serving.changed() => {}
+                () = self.stir.notified() => {}
             }
             match self.state().await {
                 Ok(state) => states.send_if_modified(|sent| {

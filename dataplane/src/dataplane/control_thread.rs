@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rand::RngExt as _;
+use rand::{RngExt as _, seq::SliceRandom as _};
 use tidegate_proto::v1::{DataplaneState, Hello};
 use tokio::{
     net::TcpListener,
@@ -155,13 +155,14 @@ impl House {
             applier.expect_nobody();
         }
         let serving = applier.serving();
+        let reports = Reports::new(commands.clone(), serving.clone(), ledger.clone());
         let commander = Commander::new(
             config.id.clone(),
-            commands.clone(),
+            commands,
             serving.clone(),
+            reports.clone(),
             control.clone(),
         );
-        let reports = Reports::new(commands, serving.clone(), ledger.clone());
         let (states, state) = watch::channel(DataplaneState::default());
         let hello = Hello {
             dataplane_id: config.id.clone(),
@@ -191,6 +192,9 @@ impl House {
         if let Some(listener) = listener {
             tasks.spawn(admin::serve(listener, reports.clone(), metrics.clone()));
         }
+        // A fleet's records are spread over the replicas.
+        let mut replicas = replicas;
+        replicas.shuffle(&mut rand::rng());
         let (finish, finished) = watch::channel(false);
         let reporter = Reporter {
             dataplane: config.id,
@@ -262,13 +266,16 @@ impl House {
                 tracing::error!(shard = shard.index, "the shard has ended before the drain");
             }
         }
+        let mut told = false;
         let give_up = Instant::now() + self.drain_deadline + DRAIN_SLACK;
         while Instant::now() < give_up {
             match self.reports.state().await {
                 Ok(state) if state.connections == 0 => return,
-                Ok(state) => {
+                Ok(state) if !told => {
                     self.states.send_replace(state);
+                    told = true;
                 }
+                Ok(_) => {}
                 Err(silent) => {
                     tracing::error!(%silent, "the drain is cut short");
                     return;

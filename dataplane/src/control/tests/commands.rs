@@ -3,12 +3,12 @@ use std::time::Duration;
 use tidegate_proto::v1::{
     CloseConnection, CloseSelected, Closed, ConnectionList, ConnectionShutdownBehaviour, Done,
     Drain, ListConnections, Selector, Undrain, command::Kind, command_error::Code,
-    command_reply::Kind as Reply, session_down::Message as Down,
+    command_reply::Kind as Reply, session_down::Message as Down, session_up::Message as Up,
 };
 
 use super::{
     endpoints,
-    plane::{Plane, Replica, Session},
+    plane::{Close, Plane, Replica, Session},
     snapshot,
 };
 
@@ -93,7 +93,13 @@ async fn a_connection_is_shown_and_closed_by_the_shard_that_owns_it() {
     let reply = session.command(2, close("edge.1.5.7", behaviour)).await;
     assert_eq!(reply, Reply::Closed(Closed { count: 1 }));
     let closes = plane.stage.closes.lock().unwrap().clone();
-    assert_eq!(closes, [(1, 5, 0x107, b"maintenance".to_vec())]);
+    let expected = Close {
+        shard: 1,
+        slot: 5,
+        error_code: 0x107,
+        reason: b"maintenance".to_vec(),
+    };
+    assert_eq!(closes, [expected]);
 }
 
 #[tokio::test]
@@ -208,6 +214,12 @@ async fn a_drain_reaches_every_shard_and_takes_the_data_plane_out_of_service() {
     assert_eq!(drains().len(), 4);
     assert_eq!(drains()[3].2, Duration::from_millis(1500));
     assert_eq!(plane.reports.unready().await.as_deref(), Some("draining"));
+    session
+        .next(|up| match up {
+            Up::State(state) => state.draining.then_some(()),
+            _ => None,
+        })
+        .await;
 
     let reply = session.command(3, Kind::Undrain(Undrain::default())).await;
     assert_eq!(reply, Reply::Done(Done {}));

@@ -166,8 +166,17 @@ pub(super) struct Stage {
     pub(super) refuses: Mutex<BTreeMap<String, usize>>,
     /// Connections of each shard, by slot.
     pub(super) connections: Mutex<Vec<Vec<u32>>>,
-    pub(super) closes: Mutex<Vec<(usize, u32, u64, Vec<u8>)>>,
+    pub(super) closes: Mutex<Vec<Close>>,
     pub(super) drains: Mutex<Vec<(usize, Option<String>, Duration)>>,
+}
+
+/// An order to close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Close {
+    pub(super) shard: usize,
+    pub(super) slot: u32,
+    pub(super) error_code: u64,
+    pub(super) reason: Vec<u8>,
 }
 
 /// Control side of a data plane named `edge` with two shards.
@@ -207,15 +216,16 @@ impl Plane {
         let applier = Applier::new(changed, SHARDS, to_shards, applied, cache, metrics.clone());
         let serving = applier.serving();
         tasks.spawn(applier.run());
+        let (sink, _spool) = audit::channel(1);
+        let reports = Reports::new(shards.clone(), serving.clone(), sink.ledger());
         let commander = Commander::new(
             "edge".into(),
-            shards.clone(),
+            shards,
             serving.clone(),
+            reports.clone(),
             metrics.clone(),
         );
         let commander = Arc::new(commander);
-        let (sink, _spool) = audit::channel(1);
-        let reports = Reports::new(shards, serving.clone(), sink.ledger());
         let (states, state) = watch::channel(v1::DataplaneState::default());
         let watching = reports.clone();
         tasks.spawn(async move {
@@ -327,7 +337,12 @@ fn obey(index: usize, command: ShardCommand, serving: Option<&Configuration>, st
         } => {
             let known = connections.contains(&slot);
             if known {
-                let close = (index, slot, behaviour.error_code, behaviour.reason);
+                let close = Close {
+                    shard: index,
+                    slot,
+                    error_code: behaviour.error_code,
+                    reason: behaviour.reason,
+                };
                 stage.closes.lock().unwrap().push(close);
             }
             let _gone = reply.send(known);
