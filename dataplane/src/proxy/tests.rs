@@ -1,3 +1,5 @@
+//! The proxy as clients and upstreams see it: a whole shard on loopback.
+
 mod downstream;
 mod harness;
 mod http2;

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::harness::{Gateway, LISTENER, PATIENCE, echo, script};
+use super::harness::{Gateway, LISTENER, PATIENCE, echo, endless, script};
 use crate::{quic::ConnectionShutdownBehaviour, shard::ShardCommand, snapshot::fixture};
 
 async fn echoing() -> Gateway {
@@ -339,4 +339,24 @@ async fn an_address_that_is_not_admitted_is_turned_away() {
         closed[0].audit.as_ref().unwrap().closed_by(),
         ClosedBy::Admission
     );
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up_and_frees_the_upstream() {
+    let (upstream, mut ended) = endless().await;
+    let listener = v1::Listener {
+        limits: Some(v1::HttpLimits {
+            body_idle_timeout_ms: 400,
+            ..Default::default()
+        }),
+        ..fixture::http(LISTENER, 0, "")
+    };
+    let rules = vec![(fixture::rule("default/x:80"), vec![upstream])];
+    let mut gateway = Gateway::start_with(listener, rules).await;
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let freed = timeout(PATIENCE, ended.recv()).await;
+    freed.expect("the upstream is freed").expect("it is");
+    assert_eq!(gateway.closed(1).await.len(), 1);
 }

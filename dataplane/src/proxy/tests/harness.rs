@@ -336,3 +336,18 @@ where
     });
     address
 }
+
+/// An upstream whose response has no end, and word of when it could not go on.
+pub(super) async fn endless() -> (SocketAddr, mpsc::Receiver<()>) {
+    let (told, ended) = mpsc::channel(1);
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let upstream = script(head, move |mut stream| {
+        let told = told.clone();
+        async move {
+            let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+            while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+            let _ = told.send(()).await;
+        }
+    });
+    (upstream.await, ended)
+}

@@ -9,9 +9,9 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_proto::v1;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, sync::mpsc, time::timeout};
 
-use super::harness::{Gateway, LISTENER, PATIENCE, echo, script};
+use super::harness::{Gateway, LISTENER, PATIENCE, echo, endless, script};
 use crate::snapshot::fixture;
 
 type Content = BoxBody<Bytes, Infallible>;
@@ -164,20 +164,39 @@ async fn an_upstream_that_dies_resets_the_stream_and_not_the_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
-    let (told, mut ended) = tokio::sync::mpsc::channel(1);
-    let upstream = script(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-        move |mut stream| {
-            use tokio::io::AsyncWriteExt as _;
+async fn a_stream_that_is_reset_cancels_its_upstream_request_alone() {
+    let (told, mut ended) = mpsc::channel(1);
+    for text in ["", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello"] {
+        let told = told.clone();
+        let upstream = script(text, move |mut stream| {
             let told = told.clone();
             async move {
-                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-                while stream.write_all(chunk.as_bytes()).await.is_ok() {}
-                let _ = told.send(()).await;
+                let mut rest = [0; 16];
+                let _ = told.send(false).await;
+                let end = stream.read(&mut rest).await;
+                let _ = told.send(!matches!(end, Ok(1..))).await;
             }
-        },
-    );
+        });
+        let rules = vec![(fixture::rule("default/x:80"), vec![upstream.await])];
+        let gateway = Gateway::start(rules).await;
+        let sender = connect(&gateway).await;
+        let pending = tokio::spawn(sender.clone().send_request(get("/")));
+        let begun = timeout(PATIENCE, ended.recv()).await.expect("in time");
+        assert_eq!(begun, Some(false));
+        if text.is_empty() {
+            pending.abort();
+        } else {
+            drop(pending.await.expect("the task ends").expect("a head"));
+        }
+        let end = timeout(PATIENCE, ended.recv()).await;
+        assert_eq!(end.expect("the upstream is told in time"), Some(true));
+        assert_eq!(gateway.connections().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
+    let (upstream, mut ended) = endless().await;
     let listener = v1::Listener {
         limits: Some(v1::HttpLimits {
             body_idle_timeout_ms: 400,
@@ -185,15 +204,13 @@ async fn a_client_that_takes_nothing_is_reset_and_frees_the_upstream() {
         }),
         ..fixture::http(LISTENER, 0, "")
     };
-    let rules = vec![(fixture::rule("default/x:80"), vec![upstream.await])];
+    let rules = vec![(fixture::rule("default/x:80"), vec![upstream])];
     let gateway = Gateway::start_with(listener, rules).await;
     let sender = connect(&gateway).await;
     let response = send(&sender, get("/")).await.expect("a head");
     // The client holds the response and never reads: its window fills up, and stays so.
-    timeout(PATIENCE, ended.recv())
-        .await
-        .expect("the upstream is freed")
-        .expect("it is");
+    let freed = timeout(PATIENCE, ended.recv()).await;
+    freed.expect("the upstream is freed").expect("it is");
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(gateway.connections().await.len(), 1);
 }
