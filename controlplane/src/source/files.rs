@@ -97,7 +97,8 @@ async fn run(
             let changed = **current != *folder.sourced();
             if changed {
                 *current = Arc::new(folder.sourced().clone());
-                report(current);
+                // What is refused is for the fleet to say, which tells new from known.
+                tracing::debug!(resources = ?current.resources, "files read");
             }
             changed
         });
@@ -113,13 +114,6 @@ async fn settle(nudges: &mut mpsc::Receiver<()>) {
             Ok(Some(())) => {}
             Ok(None) | Err(_) => break,
         }
-    }
-}
-
-fn report(sourced: &Sourced) {
-    tracing::info!(resources = ?sourced.resources, problems = sourced.problems.len(), "files read");
-    for problem in &sourced.problems {
-        tracing::warn!(%problem, "file not in service as written");
     }
 }
 
