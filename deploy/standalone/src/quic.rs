@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use bytes::{Buf, Bytes};
 use h3::{client, error::StreamError};
-use h3_quinn::{BidiStream, OpenStreams};
+use h3_quinn::{OpenStreams, RecvStream};
 use http::{HeaderMap, Request, Response};
 use quinn::{
     ClientConfig, ConnectionError, Endpoint, TransportConfig, crypto::rustls::QuicClientConfig,
@@ -35,8 +35,16 @@ pub struct Connection {
     pub elapsed: Duration,
 }
 
+/// A response's body as it comes.
 pub struct Body {
-    stream: client::RequestStream<BidiStream<Bytes>, Bytes>,
+    stream: client::RequestStream<RecvStream, Bytes>,
+    sending: JoinHandle<Result<(), StreamError>>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.sending.abort();
+    }
 }
 
 impl Connection {
@@ -105,23 +113,23 @@ impl Connection {
     pub async fn send(&mut self, request: Request<Bytes>) -> anyhow::Result<(Response<()>, Body)> {
         let (head, content) = request.into_parts();
         let head = Request::from_parts(head, ());
-        let mut stream = self
-            .requests
-            .send_request(head)
-            .await
-            .map_err(|e| self.explain(e))?;
-        // A server may answer before it has read the body, and stop reading: its answer counts.
-        let mut unsent = None;
-        if !content.is_empty() {
-            unsent = stream.send_data(content).await.err();
-        }
-        if unsent.is_none() {
-            unsent = stream.finish().await.err();
-        }
-        match stream.recv_response().await {
-            Ok(response) => Ok((response, Body { stream })),
-            Err(error) => Err(self.explain(unsent.unwrap_or(error))),
-        }
+        let stream = self.requests.send_request(head).await;
+        let (mut up, down) = stream.map_err(|e| self.explain(e))?.split();
+        // At the same time as the answer is read: a server may send it back as it comes, or
+        // answer and read no more.
+        let sending = tokio::spawn(async move {
+            if !content.is_empty() {
+                up.send_data(content).await?;
+            }
+            up.finish().await
+        });
+        let mut body = Body {
+            stream: down,
+            sending,
+        };
+        let response = body.stream.recv_response().await;
+        let response = response.map_err(|e| self.explain(e))?;
+        Ok((response, body))
     }
 
     /// The connection's own end says more than the stream's, if it came to that.

@@ -313,9 +313,19 @@ fn every_protocol_gets_through(state: &Path, https: &str, http: &str) {
             "{version}"
         );
     }
-    let size = 3_000_000;
+    let size = 3_000_000_usize;
     let url = format!("https://localhost:{https}/bytes/{size}");
     assert_eq!(get(state, &[&url, "--body"]).stdout.len(), size);
+    // A body that comes back while it is sent.
+    let file = state.join("blob");
+    let blob: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+    std::fs::write(&file, &blob).expect("written");
+    let data = format!("@{}", file.display());
+    for protocol in ["--http3", "--http2", "--http1.1"] {
+        let url = format!("https://localhost:{https}/mirror");
+        let mirrored = get(state, &[&url, protocol, "--body", "--data", &data]);
+        assert!(mirrored.stdout == blob, "{protocol}: {:?}", mirrored.status);
+    }
     let url = format!("http://localhost:{http}/old/path?q=1");
     let redirect = get(state, &[&url]);
     let location = format!("\nlocation: http://localhost:{http}/echo/path?q=1\n");

@@ -223,13 +223,17 @@ fn path(stats: &SocketStats) -> String {
         .map_or_else(String::new, |exit| {
             format!("{} at {}", word(&exit.reason), units::bytes(exit.cwnd))
         });
+    let mtu = match stats.pmtu {
+        0 => String::new(),
+        bytes => format!("{bytes} B"),
+    };
     facts(&[
         ("round trip", some(rtt(stats.rtt_us))),
         ("smallest", some(rtt(stats.min_rtt_us))),
         ("largest", some(rtt(stats.max_rtt_us))),
         ("variation", some(rtt(stats.rtt_var_us))),
         ("congestion window", some(or_none(stats.cwnd))),
-        ("mtu", some(or_none(stats.pmtu.into()))),
+        ("mtu", mtu),
         ("delivery rate", rate(stats.delivery_rate)),
         ("largest bandwidth", rate(stats.max_bandwidth.unwrap_or(0))),
         ("slow start ended by", startup),
