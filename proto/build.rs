@@ -18,10 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .btree_map(".")
         // Key material never reaches a log through a derived `Debug`.
-        .skip_debug([
-            ".tidegate.v1.Key",
-            ".tidegate.v1.Certificate",
-        ])
+        .skip_debug([".tidegate.v1.Key", ".tidegate.v1.Certificate"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -26,7 +26,7 @@ mod wire;
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc};
 
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 
 pub use self::body::{Body, BodyError};
 use self::{
@@ -140,10 +140,17 @@ pub async fn serve(
     );
     let configuration = shard.configuration();
     let is_head = method == Method::HEAD;
+    let may_close = request.version() < Version::HTTP_2;
     let answer = answer(origin, &configuration, request, interim, &exchange).await;
     let mut response = answer.unwrap_or_else(|failure| {
         exchange.failed(failure);
-        failure.response(is_head)
+        let mut response = failure.response(is_head);
+        // RFC 9112 6.3: where the message's end is in doubt, so is the next one's begin.
+        if may_close && failure.is_about_framing() {
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     });
     advertise_http3(origin, &configuration, response.headers_mut());
     response

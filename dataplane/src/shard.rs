@@ -122,6 +122,11 @@ impl Shard {
         )
     }
 
+    /// Closes every socket. The shard and what it is bound to hold each other until then.
+    fn stand_down(&self) {
+        self.bound.borrow_mut().clear();
+    }
+
     fn place(&self) -> Place {
         Place {
             server: server_id(&self.dataplane),
@@ -265,15 +270,17 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         tokio::select! {
             changed = configuration.changed() => {
                 if changed.is_err() {
-                    return;
+                    break;
                 }
                 let next = configuration.borrow_and_update().clone();
-                if let Some(next) = next {
-                    report(&applied, shard.apply(&next)).await;
+                match next {
+                    Some(next) => report(&applied, shard.apply(&next)).await,
+                    // The first one was refused by another shard: nothing is served.
+                    None => shard.stand_down(),
                 }
             }
             command = commands.recv() => match command {
-                None | Some(ShardCommand::Stop) => return,
+                None | Some(ShardCommand::Stop) => break,
                 Some(command) => shard.execute(command),
             },
             datagram = sideways_in.recv() => {
@@ -283,6 +290,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
             }
         }
     }
+    shard.stand_down();
 }
 
 async fn report(applied: &mpsc::Sender<Applied>, what: Applied) {

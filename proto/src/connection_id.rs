@@ -20,7 +20,12 @@ pub struct ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dataplane, shard, slot, generation } = self;
+        let Self {
+            dataplane,
+            shard,
+            slot,
+            generation,
+        } = self;
         write!(f, "{dataplane}.{shard}.{slot}.{generation}")
     }
 }
@@ -40,7 +45,12 @@ impl FromStr for ConnectionId {
             let slot = parts.next()?.parse().ok()?;
             let shard = parts.next()?.parse().ok()?;
             let dataplane = parts.next().filter(|name| !name.is_empty())?.to_owned();
-            Some(Self { dataplane, shard, slot, generation })
+            Some(Self {
+                dataplane,
+                shard,
+                slot,
+                generation,
+            })
         };
         parse().ok_or_else(|| InvalidConnectionId(text.to_owned()))
     }
@@ -52,13 +62,26 @@ mod tests {
 
     #[test]
     fn a_dataplane_name_may_have_dots() {
-        let id = ConnectionId { dataplane: "edge.eu-1".into(), shard: 3, slot: 70_000, generation: 9 };
+        let id = ConnectionId {
+            dataplane: "edge.eu-1".into(),
+            shard: 3,
+            slot: 70_000,
+            generation: 9,
+        };
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "a", "a.1.2", ".1.2.3", "a.256.2.3", "a.1.2.-3", "a.1.2.x"] {
+        for text in [
+            "",
+            "a",
+            "a.1.2",
+            ".1.2.3",
+            "a.256.2.3",
+            "a.1.2.-3",
+            "a.1.2.x",
+        ] {
             assert!(text.parse::<ConnectionId>().is_err(), "{text}");
         }
     }

@@ -6,13 +6,17 @@ use crate::v1::{Certificate, Key};
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -30,13 +34,22 @@ mod tests {
                 ..Default::default()
             }],
             keys: Some(Keys {
-                ticket: vec![Key { id: 7, material: "TICKET".into() }],
+                ticket: vec![Key {
+                    id: 7,
+                    material: "TICKET".into(),
+                }],
                 ..Default::default()
             }),
             ..Default::default()
         };
         let shown = format!("{snapshot:?}");
-        assert!(shown.contains("default/site") && shown.contains("id: 7"), "{shown}");
-        assert!(!shown.contains("PRIVATE") && !shown.contains("TICKET"), "{shown}");
+        assert!(
+            shown.contains("default/site") && shown.contains("id: 7"),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("PRIVATE") && !shown.contains("TICKET"),
+            "{shown}"
+        );
     }
 }

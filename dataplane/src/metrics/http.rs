@@ -14,7 +14,7 @@ use super::cell::{Counter, Counters};
 /// Values of `network.protocol.version`.
 pub(super) const VERSIONS: [&str; 4] = ["1.0", "1.1", "2", "3"];
 /// Why a TCP connection was refused; see [`HttpMetrics::tcp_refused`].
-pub(super) const REFUSALS: [&str; 4] = ["admission", "draining", "limit", "other"];
+pub(super) const REFUSALS: [&str; 3] = ["admission", "limit", "other"];
 /// What went wrong with an upstream; see [`HttpMetrics::upstream_error`].
 pub(super) const UPSTREAM_ERRORS: [&str; 9] = [
     "connect",
@@ -52,7 +52,7 @@ pub struct HttpMetrics {
     pub(super) upstream_errors: Counters<9>,
     pub(super) tcp_accepted: Counter,
     pub(super) tcp_closed: Counters<9>,
-    pub(super) tcp_refused: Counters<4>,
+    pub(super) tcp_refused: Counters<3>,
     pub(super) tls_failures: Counter,
 }
 

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::exchange::ResponseBody;
 
@@ -66,6 +67,14 @@ impl Body {
             Self::Empty
         } else {
             Self::Full(Some(bytes))
+        }
+    }
+
+    /// When the request that this is the response of must be over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Upstream(body) => body.deadline(),
+            _ => None,
         }
     }
 }

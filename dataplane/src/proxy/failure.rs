@@ -62,6 +62,11 @@ impl Failure {
         }
     }
 
+    /// Whether the request's own form is what is wrong.
+    pub(crate) fn is_about_framing(self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::FieldsTooLarge)
+    }
+
     /// `error.type` of the metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {

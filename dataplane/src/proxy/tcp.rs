@@ -56,7 +56,6 @@ async fn accept(shard: &Rc<Shard>, binding: &BindingKey, socket: std::net::TcpLi
     };
     loop {
         match socket.accept().await {
-            Ok((stream, _)) if shard.draining() => refuse(shard, stream, "draining"),
             Ok((stream, _)) if shard.connections.borrow().len() >= MOST_CONNECTIONS => {
                 refuse(shard, stream, "limit");
             }

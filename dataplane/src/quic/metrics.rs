@@ -92,8 +92,6 @@ reasons! {
         SidewaysFull = "sideways_full",
         /// Too many half-open handshakes.
         HandshakeLimit = "handshake_limit",
-        /// The shard is draining and takes no new connections.
-        Draining = "draining",
         /// A stateless answer was due, but their rate is limited.
         RateLimited = "rate_limited",
         /// TLS or the transport could not be set up.

@@ -20,7 +20,7 @@ pub enum Command {
     Get(get::Args),
     /// List, show, watch and close connections
     Connections(operate::connections::Args),
-    /// Let connections finish and take no new ones
+    /// Let connections finish; new ones are served briefly, until clients are led elsewhere
     Drain(operate::drain::DrainArgs),
     /// Take connections again
     Undrain(operate::drain::UndrainArgs),

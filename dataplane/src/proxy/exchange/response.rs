@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Exchange;
 use crate::proxy::{
@@ -44,6 +45,11 @@ impl ResponseBody {
         body
     }
 
+    /// When the request must be over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.exchange.deadline()
+    }
+
     fn end(&mut self, error: Option<&'static str>) {
         let Some(lease) = self.lease.take() else {
             return;
@@ -69,6 +75,15 @@ impl HttpBody for ResponseBody {
         let this = &mut *self;
         if this.lease.is_none() {
             return Poll::Ready(None);
+        }
+        // Content that never pauses would outrun the timer below.
+        if this
+            .exchange
+            .deadline()
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            this.end(Some("request_timeout"));
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
         let Poll::Ready(event) = Pin::new(&mut this.incoming).poll_frame(cx) else {
             let limits = (this.exchange.idle_timeout.get(), this.exchange.deadline());

@@ -1,15 +1,17 @@
 //! The task of one request.
 
-use std::{future::poll_fn, pin::Pin, rc::Rc};
+use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use http::Request;
 use http_body::Body as _;
+use tokio::time::{Instant, timeout_at};
 
-use super::{H3_INTERNAL_ERROR, stream::Shared};
+use super::{H3_INTERNAL_ERROR, H3_REQUEST_CANCELLED, stream::Shared};
 use crate::proxy::{Body, Origin, serve};
 
 /// Serves a request and hands the response over as the client takes it.
 pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Request<Body>) {
+    let patience = patience(&origin);
     let response = serve(&origin, request, &|head| stream.interim(head)).await;
     let (parts, mut body) = response.into_parts();
     let end = body.is_end_stream();
@@ -24,7 +26,11 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => {
                     let end = body.is_end_stream();
-                    stream.piece(piece, end).await;
+                    let idle = Instant::now() + patience;
+                    let until = body.deadline().map_or(idle, |deadline| deadline.min(idle));
+                    if timeout_at(until, stream.piece(piece, end)).await.is_err() {
+                        return stream.abort(H3_REQUEST_CANCELLED);
+                    }
                     if end {
                         return;
                     }
@@ -34,3 +40,15 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
         }
     }
 }
+
+/// How long a client may leave a piece of its response untouched.
+fn patience(origin: &Origin) -> Duration {
+    let configuration = origin.shard.configuration();
+    let binding = configuration.snapshot.binding(&origin.binding);
+    binding.map_or(DEFAULT_PATIENCE, |binding| {
+        binding.listeners[0].limits.body_idle_timeout
+    })
+}
+
+/// For connections of a listener that is gone.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
