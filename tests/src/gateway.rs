@@ -105,6 +105,11 @@ impl Builder {
 
     /// Starts both planes with the services and routes that `fill` writes.
     pub async fn start_with(self, fill: impl FnOnce(&Folder)) -> Gateway {
+        // Output of a failed test is shown; RUST_LOG chooses how much there is.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let home = tempfile::tempdir().expect("the system has a folder for temporary files");
         let folder = Folder::new(&home.path().join("resources")).expect("the folder is ours");
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -243,6 +248,12 @@ impl Gateway {
     /// Metrics of the dataplane.
     pub async fn dataplane_metrics(&self) -> Samples {
         Samples::fetch(self.dataplane_admin).await
+    }
+
+    /// The same, without a request to its admin port.
+    pub fn dataplane_samples(&self) -> Samples {
+        let dataplane = self.dataplane.as_ref().expect("the dataplane is up");
+        Samples::parse(&dataplane.metrics_text())
     }
 
     /// Metrics of the control plane.

@@ -9,7 +9,6 @@
 //! | `/endless` | a body without end, counted in [`Upstream::produced`] |
 //! | `/gate/NAME` | 200 once the test opens the gate |
 //! | `/never` | nothing |
-//! | `/broken` | a head that promises 1000 bytes, 10 of them, and a reset |
 //! | `/status/N` | status N, empty |
 //! | all else | the request itself, described in JSON, after its body was read |
 

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, future::poll_fn};
 use h3::{
     client::{RequestStream, SendRequest},
-    error::StreamError,
+    error::{Code, StreamError},
 };
 use h3_quinn::{BidiStream, OpenStreams};
 use http::{HeaderMap, Request, Response, Version};
@@ -121,7 +121,7 @@ impl H3 {
         if !body.is_empty() {
             stream.send_data(body).await?;
         }
-        stream.finish().await?;
+        finished(stream.finish().await)?;
         Self::read(&mut stream).await
     }
 
@@ -169,7 +169,7 @@ impl H3 {
             while let Some(piece) = body.next().await {
                 send.send_data(piece).await?;
             }
-            send.finish().await
+            finished(send.finish().await)
         };
         let download = async {
             let head = receive.recv_response().await?;
@@ -198,6 +198,18 @@ impl H3 {
     /// Why the connection ended, once it has.
     pub async fn closed(&self) -> quinn::ConnectionError {
         self.connection.closed().await
+    }
+}
+
+/// RFC 9114 4.1: a server that has answered may refuse the rest of the request without an
+/// error, and the response counts.
+fn finished(outcome: Result<(), StreamError>) -> Result<(), StreamError> {
+    match outcome {
+        Err(StreamError::RemoteTerminate {
+            code: Code::H3_NO_ERROR,
+            ..
+        }) => Ok(()),
+        outcome => outcome,
     }
 }
 

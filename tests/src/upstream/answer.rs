@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -41,7 +40,6 @@ pub(super) async fn answer(
             Response::new(empty())
         }
         ("never", _) => std::future::pending().await,
-        ("broken", _) => broken(),
         ("status", Some(status)) => {
             let mut response = Response::new(empty());
             *response.status_mut() = status.parse().unwrap_or(StatusCode::IM_A_TEAPOT);
@@ -135,16 +133,6 @@ fn endless(shared: Arc<Shared>) -> Response<Body> {
     });
     let body = StreamBody::new(frames).map_err(|never| match never {});
     Response::new(body.boxed_unsync())
-}
-
-fn broken() -> Response<Body> {
-    let frames = stream::iter([
-        Ok(Frame::data(Bytes::from_static(b"0123456789"))),
-        Err::<_, BoxError>(io::Error::from(io::ErrorKind::ConnectionReset).into()),
-    ]);
-    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-    response.headers_mut().insert("content-length", 1000.into());
-    response
 }
 
 async fn describe(request: Request<Incoming>, shared: &Shared, index: usize) -> Response<Body> {

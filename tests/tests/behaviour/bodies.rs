@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
+use serde_json::json;
 use tidegate_tests::{
-    Body, Download, Gateway, H3, Payload, Relay, Tcp, Upstream, Wire, eventually, heavy,
-    sha256_hex, stream_body,
+    Body, Download, Gateway, H3, Payload, RawUpstream, Relay, Reply, Tcp, Upstream, Wire,
+    eventually, heavy, sha256_hex, stream_body,
 };
 
 const LARGE: u64 = 100 * 1024 * 1024;
@@ -334,24 +335,43 @@ async fn a_tcp_client_that_goes_away_cancels_its_requests_upstream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_upstream_never_looks_whole() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
+    let reply = |head: &str| {
+        Reply::Close(match head.split(' ').nth(1) {
+            Some("/length") => {
+                b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0123456789".to_vec()
+            }
+            Some("/chunked") => {
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n".to_vec()
+            }
+            _ => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec(),
+        })
+    };
+    let upstream = RawUpstream::start(reply).await;
+    let gateway = Gateway::builder()
+        .start_with(|folder| {
+            folder.service("app", &[upstream.address]);
+            folder.route(
+                "app",
+                &[],
+                &json!([{"backendRefs": [{"name": "app", "port": 80}]}]),
+            );
+        })
+        .await;
     let client = gateway.h3().await;
-    assert!(
-        client
-            .send(client.request("GET", "/broken"), Bytes::new())
-            .await
-            .is_err()
-    );
-    assert_eq!(
-        client.get("/hello").await.status,
-        200,
-        "only that stream is reset"
-    );
-    for wire in [Wire::H1, Wire::H2] {
-        let mut client = Tcp::connect(&gateway.target(), wire).await;
-        let request = client.request("GET", "/broken", tidegate_tests::empty());
-        assert!(client.send(request).await.is_err(), "{wire:?}");
+    for path in ["/length", "/chunked"] {
+        let answer = client.send(client.request("GET", path), Bytes::new()).await;
+        assert!(answer.is_err(), "{path}: {answer:?}");
+        assert_eq!(
+            client.get("/whole").await.status,
+            200,
+            "only that stream is reset"
+        );
+        for wire in [Wire::H1, Wire::H2] {
+            let mut client = Tcp::connect(&gateway.target(), wire).await;
+            let request = client.request("GET", path, tidegate_tests::empty());
+            let answer = client.send(request).await;
+            assert!(answer.is_err(), "{path} over {wire:?}: {answer:?}");
+        }
     }
 }
 

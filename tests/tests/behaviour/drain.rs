@@ -311,6 +311,34 @@ async fn stopping_the_dataplane_drains_it() {
     assert_eq!(answer.status, 200, "what was under way finishes");
 }
 
+/// Whether nobody has the port, not even to share it.
+fn is_free(address: std::net::SocketAddr) -> bool {
+    std::net::UdpSocket::bind(address).is_ok() && std::net::TcpListener::bind(address).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dataplane_that_has_ended_keeps_no_port() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(&upstream).await;
+    for orderly in [true, false] {
+        let client = gateway.h3().await;
+        assert_eq!(client.get("/").await.status, 200);
+        let mut tcp = gateway.h2().await;
+        assert_eq!(tcp.get("/").await.status, 200);
+        if orderly {
+            gateway.stop_dataplane().await;
+        } else {
+            gateway.kill_dataplane();
+        }
+        drop((client, tcp));
+        eventually("the ports are free", || async {
+            is_free(gateway.https).then_some(())
+        })
+        .await;
+        gateway.start_dataplane().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_listeners_and_dataplanes_are_not_found() {
     let upstream = Upstream::start().await;

@@ -17,6 +17,8 @@ const DATAGRAMS: usize = 200_000;
 const SOURCES: usize = 32;
 /// RFC 9000 8.1.
 const AMPLIFICATION_LIMIT: u64 = 3;
+/// Datagrams that fit the smallest socket buffer of a usual system.
+const BURST: usize = 100;
 const RECEIVE_BUFFER: usize = 65_536;
 
 /// A source of datagrams that counts what comes back.
@@ -106,6 +108,9 @@ async fn two_hundred_thousand_hostile_datagrams_change_nothing_for_a_client() {
         };
         let datagram = forge.make(kind);
         sources[turn % SOURCES].send(&datagram, gateway.https).await;
+        if turn % BURST == 0 {
+            taken(&gateway, turn as f64).await;
+        }
     }
     stop.store(true, Ordering::SeqCst);
     let (client, requests, slowest) = within("the client's work ends", work)
@@ -142,17 +147,32 @@ async fn two_hundred_thousand_hostile_datagrams_change_nothing_for_a_client() {
     let kernel = samples
         .sum("tidegate_quic_datagrams_kernel_dropped_total", &[])
         .unwrap_or_default();
+    // What is left was a repeated or bent first flight, which its connection discards.
     assert!(
-        counted + kernel > DATAGRAMS as f64 * 0.8,
+        counted + kernel > DATAGRAMS as f64 * 0.85,
         "{counted} counted, {kernel} by the kernel: {reasons:?}"
     );
 }
 
-/// Datagrams that got an answer without a connection.
+/// Waits until the gateway has taken so many datagrams, so that it is the gateway that is
+/// tested, and not how the kernel shares a full socket buffer out.
+async fn taken(gateway: &Gateway, datagrams: f64) {
+    eventually("the gateway takes what was sent", || async {
+        let samples = gateway.dataplane_samples();
+        let received = samples.sum(
+            "tidegate_quic_datagrams_total",
+            &[("network_io_direction", "receive")],
+        )?;
+        let lost = samples.sum("tidegate_quic_datagrams_kernel_dropped_total", &[])?;
+        (received + lost >= datagrams).then_some(())
+    })
+    .await;
+}
+
+/// Datagrams that got an answer without a connection, or began one.
 fn answered(samples: &Samples) -> f64 {
-    samples
-        .sum("tidegate_quic_replies_total", &[])
-        .unwrap_or_default()
+    let sum = |name| samples.sum(name, &[]).unwrap_or_default();
+    sum("tidegate_quic_replies_total") + sum("tidegate_quic_initials_accepted_total")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,11 @@ async fn rebind_under(passed: impl Fn() -> u64, relay: &Relay) {
         })
         .await;
         relay.rebind().await;
+        eprintln!(
+            "DEBUG turn {turn} at {} {:?}",
+            passed(),
+            relay.sources().last()
+        );
     }
 }
 

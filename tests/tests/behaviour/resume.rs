@@ -215,7 +215,9 @@ async fn a_forged_token_opens_nothing() {
         length > 16,
         "a token has room for more than an address: {length}"
     );
-    for at in (begin..begin + length).step_by(5) {
+    // Beyond the key's number: a token of an unknown key is as good as none.
+    let places: Vec<usize> = (begin + 4..begin + length).step_by(5).collect();
+    for &at in &places {
         let mut forged = second.clone();
         forged[at] ^= 0x01;
         client
@@ -224,7 +226,7 @@ async fn a_forged_token_opens_nothing() {
             .await
             .expect("loopback sends");
     }
-    let dropped = eventually("forged tokens are counted", || async {
+    eventually("forged tokens are counted", || async {
         let samples = gateway.dataplane_metrics().await;
         let tokens: f64 = samples
             .by("tidegate_quic_datagrams_dropped_total", "reason")
@@ -232,10 +234,9 @@ async fn a_forged_token_opens_nothing() {
             .filter(|(reason, _)| reason.contains("token"))
             .map(|(_, count)| count)
             .sum();
-        (tokens >= length.div_ceil(5) as f64).then_some(tokens)
+        (tokens >= places.len() as f64).then_some(())
     })
     .await;
-    assert!(dropped > 0.0);
     assert!(
         gateway.admin().connections("").await.is_empty(),
         "no connection began"

@@ -543,11 +543,6 @@ async fn protocol_errors_close_the_connection_with_their_code() {
             FRAME_UNEXPECTED,
         ),
         (
-            "an HTTP/2 PING",
-            vec![open(), bytes(2, &[0x06, 0x00], false)],
-            FRAME_UNEXPECTED,
-        ),
-        (
             "a section that cannot be decoded",
             vec![bytes(0, &[0x01, 0x03, 0xff, 0xff, 0xff], true)],
             QPACK_DECOMPRESSION_FAILED,

@@ -105,12 +105,12 @@ async fn the_control_plane_has_a_page_too() {
     let gateway = Gateway::start(&upstream).await;
     let samples = gateway.control_metrics().await;
     assert_eq!(
-        samples.sum("tidegate_control_sessions", &[]),
+        samples.sum("tidegate_controlplane_sessions", &[]),
         Some(1.0),
         "{:?}",
         samples.names()
     );
-    assert!(samples.sum("tidegate_control_snapshots_published_total", &[]) >= Some(1.0));
+    assert!(samples.sum("tidegate_controlplane_snapshots_published_total", &[]) >= Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +163,7 @@ async fn a_broken_trace_context_fails_nothing() {
 async fn a_collector_receives_metrics_and_traces() {
     let upstream = Upstream::start().await;
     let sink = OtlpSink::start().await;
-    let gateway = Gateway::builder().otlp(&sink).start(&upstream).await;
+    let mut gateway = Gateway::builder().otlp(&sink).start(&upstream).await;
     let client = gateway.h3().await;
     client.get_with("/traced", &[("traceparent", PARENT)]).await;
     let span = eventually("the request's span arrives", || async {
@@ -200,7 +200,8 @@ async fn a_collector_receives_metrics_and_traces() {
         })
     })
     .await;
-    drop(gateway);
+    // A data plane that stops in order sends what it has.
+    gateway.stop_dataplane().await;
     eventually("metrics arrive", || async {
         let names = sink.metrics();
         names
