@@ -10,6 +10,7 @@ mod admin;
 mod authority;
 mod client;
 mod datagrams;
+mod echo;
 mod eventually;
 mod gateway;
 mod metrics;
@@ -27,6 +28,7 @@ pub use client::{
     request_fields, stream_body,
 };
 pub use datagrams::{Forge, Kind};
+pub use echo::{EchoServer, Noted, Notes, Policy};
 pub use eventually::{eventually, heavy, within};
 pub use gateway::{Builder, Gateway};
 pub use metrics::Samples;

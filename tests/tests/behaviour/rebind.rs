@@ -1,6 +1,6 @@
 //! A client's address changes under a transfer, and packets land on another shard.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -30,7 +30,13 @@ async fn start(relay_faults: Faults) -> (Upstream, Gateway, Relay, H3) {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder().shards(2).start(&upstream).await;
     let relay = Relay::with(gateway.https, relay_faults).await;
-    let client = H3::connect(&gateway.target().at(relay.address)).await;
+    // Who only listens cannot show a new address: like a browser, the client speaks now
+    // and then.
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(Duration::from_millis(200)));
+    let client = H3::connect_with(&gateway.target().at(relay.address), transport)
+        .await
+        .expect("the gateway answers");
     (upstream, gateway, relay, client)
 }
 

@@ -191,7 +191,6 @@ async fn a_broken_certificate_is_refused_by_name_and_the_last_good_one_serves_on
     eventually(
         "a listener says what is wrong with its certificate",
         || async {
-            eprintln!("DEBUG {}", gateway.admin().read("/v1/status").await);
             let conditions = gateway.admin().conditions("Gateway", "edge").await;
             let told = conditions.iter().any(|condition| {
                 condition["status"] == "False"
