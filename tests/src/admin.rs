@@ -207,7 +207,7 @@ pub struct Events {
 impl Events {
     /// Name and data of the next event.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = (String, Value)> {
+    pub fn receive(&mut self) -> impl Future<Output = (String, Value)> {
         within("the next event comes", async move {
             loop {
                 if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -237,7 +237,7 @@ impl Events {
         let (kind, peer) = (kind.to_owned(), peer.to_string());
         async move {
             loop {
-                let (name, data) = self.next().await;
+                let (name, data) = self.receive().await;
                 if name == kind && data["peer_address"] == peer {
                     return data;
                 }

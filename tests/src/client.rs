@@ -15,7 +15,7 @@ mod attack;
 mod h3;
 mod tcp;
 
-pub use attack::{HostileRun, attack, fields, request_fields};
+pub use attack::{HostileRun, attack, data_frame, fields, request_fields, stream_bytes};
 pub use h3::{Download, H3};
 pub use tcp::{Tcp, Wire};
 

@@ -24,8 +24,8 @@ mod upstream;
 pub use admin::{Admin, Close, Events};
 pub use authority::{Authority, Identity};
 pub use client::{
-    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, body_of, empty, fields,
-    request_fields, stream_body,
+    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, body_of, data_frame, empty,
+    fields, request_fields, stream_body, stream_bytes,
 };
 pub use datagrams::{Forge, Kind};
 pub use echo::{EchoServer, Noted, Notes, Policy};

@@ -84,6 +84,28 @@ pub async fn attack(target: &Target, actions: Vec<Action>, finished: &[u64]) -> 
     }
 }
 
+/// A DATA frame on the first request's stream.
+pub fn data_frame(payload: &[u8], fin_stream: bool) -> Action {
+    Action::SendFrame {
+        stream_id: 0,
+        fin_stream,
+        frame: Frame::Data {
+            payload: payload.to_vec(),
+        },
+        expected_result: ExpectedStreamSendResult::Ok,
+    }
+}
+
+/// Bytes on a stream as they are.
+pub fn stream_bytes(stream_id: u64, bytes: &[u8], fin_stream: bool) -> Action {
+    Action::StreamBytes {
+        stream_id,
+        fin_stream,
+        bytes: bytes.to_vec(),
+        expected_result: ExpectedStreamSendResult::Ok,
+    }
+}
+
 /// A request's pseudo-header fields, and then `more`.
 pub fn request_fields(
     target: &Target,

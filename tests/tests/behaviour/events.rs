@@ -64,7 +64,7 @@ async fn a_selection_narrows_what_is_told() {
             .await;
     }
     for kind in ["established", "closed"] {
-        let (name, connection) = events.next().await;
+        let (name, connection) = events.receive().await;
         assert_eq!(
             (name.as_str(), &connection["tls"]["server_name"]),
             (kind, &"b.site.test".into())

@@ -14,6 +14,7 @@ mod fetch;
 mod forwarded;
 mod grpc_admin;
 mod hostile;
+mod protocol_errors;
 mod rebind;
 mod reload;
 mod resume;

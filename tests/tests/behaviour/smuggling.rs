@@ -1,46 +1,14 @@
 //! What one client sends never becomes part of another's request: an upstream sees exact
-//! framing or nothing, and protocol errors have the codes of RFC 9114.
+//! framing or nothing.
 
-use h3i::{
-    actions::h3::{
-        Action, ExpectedStreamSendResult, StreamEvent, StreamEventType, WaitType,
-        send_headers_frame, send_headers_frame_literal,
-    },
-    quiche::h3::frame::Frame,
-};
+use h3i::actions::h3::{Action, send_headers_frame, send_headers_frame_literal};
 use tidegate_tests::{
-    Gateway, HostileRun, Target, Upstream, attack, eventually, fields, request_fields,
+    Gateway, HostileRun, Target, Upstream, attack, data_frame, eventually, fields, request_fields,
+    stream_bytes,
 };
 
-const FRAME_UNEXPECTED: u64 = 0x105;
-const STREAM_CREATION_ERROR: u64 = 0x103;
-const CLOSED_CRITICAL_STREAM: u64 = 0x104;
+/// RFC 9114 8.1.
 const MESSAGE_ERROR: u64 = 0x10e;
-const QPACK_DECOMPRESSION_FAILED: u64 = 0x200;
-
-fn data(payload: &[u8], fin_stream: bool) -> Action {
-    Action::SendFrame {
-        stream_id: 0,
-        fin_stream,
-        frame: Frame::Data {
-            payload: payload.to_vec(),
-        },
-        expected_result: ExpectedStreamSendResult::Ok,
-    }
-}
-
-fn bytes(stream_id: u64, bytes: &[u8], fin_stream: bool) -> Action {
-    Action::StreamBytes {
-        stream_id,
-        fin_stream,
-        bytes: bytes.to_vec(),
-        expected_result: ExpectedStreamSendResult::Ok,
-    }
-}
-
-fn fin(stream_id: u64) -> Action {
-    bytes(stream_id, b"", true)
-}
 
 /// The request was refused: as malformed, or with a status that says so.
 #[track_caller]
@@ -103,21 +71,21 @@ async fn a_content_length_that_lies_is_refused() {
             "more than was sent",
             vec![
                 request(&target, &[("content-length", "100")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "less than was sent",
             vec![
                 request(&target, &[("content-length", "2")], false),
-                data(hidden, true),
+                data_frame(hidden, true),
             ],
         ),
         (
             "zero, and a request behind",
             vec![
                 request(&target, &[("content-length", "0")], false),
-                data(hidden, true),
+                data_frame(hidden, true),
             ],
         ),
         (
@@ -126,7 +94,10 @@ async fn a_content_length_that_lies_is_refused() {
         ),
         (
             "some, and the end alone",
-            vec![request(&target, &[("content-length", "44")], false), fin(0)],
+            vec![
+                request(&target, &[("content-length", "44")], false),
+                stream_bytes(0, b"", true),
+            ],
         ),
         (
             "two that differ",
@@ -136,42 +107,42 @@ async fn a_content_length_that_lies_is_refused() {
                     &[("content-length", "4"), ("content-length", "44")],
                     false,
                 ),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "two in one field",
             vec![
                 request(&target, &[("content-length", "4, 44")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "a sign",
             vec![
                 request(&target, &[("content-length", "+4")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "negative",
             vec![
                 request(&target, &[("content-length", "-4")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "hexadecimal",
             vec![
                 request(&target, &[("content-length", "0x4")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
             "empty",
             vec![
                 request(&target, &[("content-length", "")], false),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
         (
@@ -182,7 +153,7 @@ async fn a_content_length_that_lies_is_refused() {
                     &[("content-length", "18446744073709551620")],
                     false,
                 ),
-                data(b"four", true),
+                data_frame(b"four", true),
             ],
         ),
     ];
@@ -335,7 +306,7 @@ async fn trailers_cannot_change_the_message() {
     let with_trailers = |all: &[(&str, &str)]| {
         vec![
             request(&target, &[], false),
-            data(b"four", false),
+            data_frame(b"four", false),
             send_headers_frame(0, true, fields(all)),
         ]
     };
@@ -378,7 +349,7 @@ async fn the_upstream_sees_the_framing_that_the_gateway_made() {
     let target = gateway.target();
     let actions = vec![
         request(&target, &[("content-length", "4")], false),
-        data(b"four", true),
+        data_frame(b"four", true),
     ];
     assert_eq!(attack(&target, actions, &[0]).await.status(0), Some(200));
     let raw = String::from_utf8(upstream.raw().remove(0)).expect("the head is text");
@@ -486,140 +457,4 @@ async fn speak(address: std::net::SocketAddr, text: &str) -> String {
     )
     .await;
     String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn protocol_errors_close_the_connection_with_their_code() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
-    let target = gateway.target();
-    let uni = |stream_id, stream_type| Action::OpenUniStream {
-        stream_id,
-        fin_stream: false,
-        stream_type,
-        expected_result: ExpectedStreamSendResult::Ok,
-    };
-    // Nothing answers on stream 0, so that only the connection's end ends the wait.
-    let open = || send_headers_frame(0, false, request_fields(&target, "POST", "/case", &[]));
-    let cases = [
-        (
-            "DATA before HEADERS",
-            vec![data(b"four", true)],
-            FRAME_UNEXPECTED,
-        ),
-        (
-            "a second control stream",
-            vec![open(), uni(6, 0)],
-            STREAM_CREATION_ERROR,
-        ),
-        (
-            "a push stream from a client",
-            vec![open(), uni(6, 1)],
-            STREAM_CREATION_ERROR,
-        ),
-        (
-            "the control stream ends",
-            vec![open(), fin(2)],
-            CLOSED_CRITICAL_STREAM,
-        ),
-        (
-            "SETTINGS twice",
-            vec![open(), bytes(2, &[0x04, 0x00], false)],
-            FRAME_UNEXPECTED,
-        ),
-        (
-            "SETTINGS on a request stream",
-            vec![bytes(0, &[0x04, 0x00], false)],
-            FRAME_UNEXPECTED,
-        ),
-        (
-            "DATA on the control stream",
-            vec![open(), bytes(2, &[0x00, 0x01, 0x41], false)],
-            FRAME_UNEXPECTED,
-        ),
-        (
-            "PUSH_PROMISE from a client",
-            vec![open(), bytes(0, &[0x05, 0x02, 0x00, 0x00], false)],
-            FRAME_UNEXPECTED,
-        ),
-        (
-            "a section that cannot be decoded",
-            vec![bytes(0, &[0x01, 0x03, 0xff, 0xff, 0xff], true)],
-            QPACK_DECOMPRESSION_FAILED,
-        ),
-        (
-            "a second QPACK encoder stream",
-            vec![open(), uni(6, 2), uni(10, 2)],
-            STREAM_CREATION_ERROR,
-        ),
-    ];
-    for (what, actions, code) in cases {
-        let run = attack(&target, actions, &[0]).await;
-        assert_eq!(run.closed(), Some(code), "{what}: {run:?}");
-    }
-    assert_eq!(gateway.h3().await.get("/honest").await.status, 200);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn header_sections_beyond_the_limit_are_refused() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
-    let target = gateway.target();
-    let names: Vec<String> = (0..300).map(|index| format!("x-{index}")).collect();
-    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
-    let run = attack(
-        &target,
-        vec![send_headers_frame(
-            0,
-            true,
-            request_fields(&target, "GET", "/case", &many),
-        )],
-        &[0],
-    )
-    .await;
-    assert!(
-        run.status(0).is_some_and(|status| status == 431)
-            || run.reset(0).is_some()
-            || run.closed().is_some(),
-        "{run:?}"
-    );
-    assert!(upstream.seen_at("/case").is_empty());
-    undisturbed("many fields", &gateway, &upstream, "/case").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_frames_and_streams_are_ignored() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
-    let target = gateway.target();
-    let headers = request_fields(&target, "POST", "/honest", &[]);
-    let wait = WaitType::StreamEvent(StreamEvent {
-        stream_id: 0,
-        event_type: StreamEventType::Finished,
-    });
-    let grease = [0x21, 0x03, 1, 2, 3];
-    let actions = vec![
-        Action::OpenUniStream {
-            stream_id: 6,
-            fin_stream: false,
-            stream_type: 0x21,
-            expected_result: ExpectedStreamSendResult::Ok,
-        },
-        bytes(6, b"anything", false),
-        bytes(2, &grease, false),
-        bytes(0, &grease, false),
-        send_headers_frame(0, false, headers),
-        bytes(0, &grease, false),
-        data(b"four", true),
-        wait.into(),
-    ];
-    let run = attack(&target, actions, &[]).await;
-    assert_eq!((run.status(0), run.closed()), (Some(200), None), "{run:?}");
-    assert_eq!(
-        upstream.seen_at("/honest")[0]
-            .body
-            .as_ref()
-            .map(|body| body.length),
-        Some(4)
-    );
 }
