@@ -6,6 +6,7 @@
 
 mod core;
 mod drain;
+mod former;
 
 use std::{rc::Rc, time::Instant};
 

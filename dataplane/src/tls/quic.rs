@@ -49,6 +49,8 @@ const MAX_RECV_UDP_PAYLOAD: usize = 1_500;
 const MAX_STREAMS_UNI: u64 = 8;
 /// How far quiche may grow the flow control windows of a fast reader.
 const MAX_WINDOWS: u64 = 8;
-/// Paths that a client may have at once (RFC 9000 5.1.1).
-const ACTIVE_CONNECTION_IDS: u64 = 6;
+/// Also the number of addresses that quiche remembers of a client. It forgets none of them
+/// while the connection lives, so this is how often a client's address may change. From 64
+/// on it would take a byte more than quiche's transport parameters have after a Retry.
+const ACTIVE_CONNECTION_IDS: u64 = 63;
 const MAX_PATH_CHALLENGES: usize = 3;

@@ -2,12 +2,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::Poll,
     time::Instant,
 };
 
+use super::former::Former;
 use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
@@ -30,6 +32,8 @@ pub(crate) struct Core {
     nonce: u64,
     /// What the client called this connection in its first packets.
     initials: Vec<Vec<u8>>,
+    /// Addresses that the client had before.
+    former: Former,
     recorded: bool,
 }
 
@@ -45,6 +49,7 @@ impl Core {
             bandwidth: BandwidthReporter::new(started),
             nonce,
             initials,
+            former: Former::default(),
             recorded: false,
         }
     }
@@ -134,8 +139,9 @@ impl Core {
         }
         while qconn.retired_scid_next().is_some() {}
         while let Some(event) = qconn.path_event_next() {
-            if let PathEvent::PeerMigrated(_, peer) = event {
-                migrated(shared, peer);
+            if let PathEvent::PeerMigrated(local, peer) = event {
+                let from = migrated(shared, peer);
+                self.former.migrated(&mut qconn, local, from, peer);
             }
         }
         self.bandwidth
@@ -157,14 +163,15 @@ impl Core {
                 let Some((len, info)) = next_datagram(&mut qconn, room) else {
                     return false;
                 };
+                let to = self.former.reachable(info.to, shared.peer.get());
                 if socket.serves(info.from) {
-                    egress.push(len, info.from, info.to);
+                    egress.push(len, info.from, to);
                 } else if let Some(other) = shared.endpoint.socket(info.from) {
                     // The client moved between IPv4 and IPv6.
                     other.transmit(|egress| {
                         if let Some(other_room) = egress.room() {
                             other_room[..len].copy_from_slice(&room[..len]);
-                            egress.push(len, info.from, info.to);
+                            egress.push(len, info.from, to);
                         }
                     });
                 }
@@ -284,10 +291,11 @@ fn next_datagram(
     }
 }
 
-fn migrated(shared: &Shared, peer: std::net::SocketAddr) {
+/// Writes a validated change of address down. Returns the address before.
+fn migrated(shared: &Shared, peer: SocketAddr) -> SocketAddr {
     let from = shared.peer.replace(peer);
     if from == peer {
-        return;
+        return from;
     }
     shared.endpoint.host.metrics().path_changed();
     let mut audit = shared.audit.borrow_mut();
@@ -298,6 +306,7 @@ fn migrated(shared: &Shared, peer: std::net::SocketAddr) {
             to: peer.to_string(),
         });
     }
+    from
 }
 
 fn closed_by(shared: &Shared, qconn: &QuicheConnection) -> ClosedBy {
