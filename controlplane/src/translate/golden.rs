@@ -2,7 +2,7 @@
 //! `*.out.yaml` beside them the snapshot of all Gateways, the endpoints and the statuses.
 //! `UPDATE_GOLDEN=1` writes the latter anew; read the difference before committing it.
 
-use std::{env, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path};
 
 use serde_json::{Map, Value, json};
 use tidegate_proto::v1;
@@ -199,6 +199,7 @@ fn shown(text: &str) -> String {
         "shadowed": shadowed,
     });
     prune(&mut whole);
+    let whole = sorted(whole);
     serde_norway::to_string(&whole).expect("plain data")
 }
 
@@ -243,6 +244,21 @@ fn status(status: &ObjectStatus) -> Value {
             .collect();
     }
     shown
+}
+
+/// Whether maps keep the order of insertion depends on who else uses the JSON library.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+            fields
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)))
+                .collect()
+        }
+        plain => plain,
+    }
 }
 
 /// Leaves out what is empty or the default, so that what is said stands out.
