@@ -18,11 +18,6 @@ async fn rebind_under(passed: impl Fn() -> u64, relay: &Relay) {
         })
         .await;
         relay.rebind().await;
-        eprintln!(
-            "DEBUG turn {turn} at {} {:?}",
-            passed(),
-            relay.sources().last()
-        );
     }
 }
 
@@ -97,6 +92,9 @@ async fn a_download_survives_twenty_rebindings() {
     );
     let sources = relay.sources();
     assert_eq!(sources.len() as u64, REBINDINGS + 1);
+    let samples = gateway.dataplane_samples();
+    let handed_over = samples.sum("tidegate_quic_datagrams_handed_over_total", &[]);
+    assert!(handed_over > Some(0.0), "some landed on another shard");
     follow(&path_changes(&gateway, client, &id).await, &sources);
 }
 
