@@ -39,7 +39,7 @@ use crate::{
     filter, path,
     route::Matched,
     shard::Shard,
-    snapshot::{BindingKey, Configuration, Scheme},
+    snapshot::{BindingKey, Configuration, HttpLimits, Scheme},
 };
 
 /// Where requests come from: one of these for each downstream connection.
@@ -98,6 +98,17 @@ impl Origin {
             self.local.port()
         } else {
             self.binding.port
+        }
+    }
+
+    /// One of the limits of this connection's requests: those of the binding's first
+    /// listener, as they are before a request has named its host.
+    fn limits<T>(&self, choose: impl Fn(&HttpLimits) -> T) -> T {
+        let configuration = self.shard.configuration();
+        match configuration.snapshot.binding(&self.binding) {
+            Some(binding) => choose(&binding.listeners[0].limits),
+            // The listener is gone; what is under way goes on.
+            None => choose(&HttpLimits::default()),
         }
     }
 

@@ -8,12 +8,24 @@
 mod head;
 mod respond;
 mod stream;
+mod unheard;
 
-use std::{collections::HashMap, future::poll_fn, net::SocketAddr, rc::Rc, task::Poll};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    net::SocketAddr,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use quiche::h3;
+use tokio::time::timeout_at;
 
-use self::stream::{Ready, Stream};
+use self::{
+    stream::{Ready, Stream},
+    unheard::Unheard,
+};
 use super::{Origin, Transport};
 use crate::{
     quic::{
@@ -39,6 +51,7 @@ struct Serving {
     origin: Rc<Origin>,
     ready: Rc<Ready>,
     streams: HashMap<u64, Stream>,
+    unheard: Unheard,
     requests: u64,
     /// First request id that was not seen yet.
     next_id: u64,
@@ -84,6 +97,7 @@ impl ApplicationOverQuic for H3 {
             origin: Rc::new(origin),
             ready: Rc::default(),
             streams: HashMap::new(),
+            unheard: Unheard::default(),
             requests: 0,
             next_id: 0,
             refused_from: None,
@@ -98,7 +112,7 @@ impl ApplicationOverQuic for H3 {
 
     async fn wait_for_data(&mut self) -> Result<(), ApplicationError> {
         match &self.serving {
-            Some(serving) => serving.ready.wait().await,
+            Some(serving) => serving.wait().await,
             None => poll_fn(|_| Poll::<()>::Pending).await,
         }
         Ok(())
@@ -153,12 +167,23 @@ impl ApplicationOverQuic for H3 {
 }
 
 impl Serving {
+    /// Waits for a task that has something to say, or a stream whose time is over.
+    async fn wait(&self) {
+        let ready = self.ready.wait();
+        let oldest = self.unheard.oldest();
+        match oldest.map(|since| since + header_timeout(&self.origin)) {
+            Some(deadline) => drop(timeout_at(deadline.into(), ready).await),
+            None => ready.await,
+        }
+    }
+
     /// Takes the events that packets brought.
     fn poll(
         &mut self,
         qconn: &mut QuicheConnection,
         peer: SocketAddr,
     ) -> Result<(), ApplicationError> {
+        self.unheard.notice(qconn.readable(), Instant::now());
         loop {
             match self.h3.poll(qconn) {
                 Ok((id, event)) => self.event(qconn, peer, id, event),
@@ -190,7 +215,10 @@ impl Serving {
                     stream.finish_upload();
                 }
             }
-            h3::Event::Reset(_) => self.cancel(qconn, id),
+            h3::Event::Reset(_) => {
+                self.unheard.heard(id);
+                self.cancel(qconn, id);
+            }
             // Priorities are the client's hints, and GOAWAY is about pushes.
             h3::Event::PriorityUpdate | h3::Event::GoAway => {}
         }
@@ -204,6 +232,7 @@ impl Serving {
         list: &[h3::Header],
         more_frames: bool,
     ) {
+        self.unheard.heard(id);
         if self.refused_from.is_some_and(|refused| id >= refused) {
             self.count(RequestRejected::GoingAway);
             return shut(qconn, id, H3_REQUEST_REJECTED);
@@ -244,6 +273,15 @@ impl Serving {
         peer: SocketAddr,
     ) -> Result<(), ApplicationError> {
         self.send_goaway(qconn)?;
+        if self.unheard.oldest().is_some() {
+            for id in self
+                .unheard
+                .overdue(header_timeout(&self.origin), Instant::now())
+            {
+                self.count(RequestRejected::HeaderTimeout);
+                shut(qconn, id, H3_REQUEST_INCOMPLETE);
+            }
+        }
         while let Some(id) = qconn.stream_writable_next() {
             if !self.streams.contains_key(&id) {
                 continue;
@@ -298,6 +336,11 @@ impl Serving {
     }
 }
 
+/// How long a client may take over a header section.
+fn header_timeout(origin: &Origin) -> Duration {
+    origin.limits(|limits| limits.header_timeout)
+}
+
 fn settings() -> h3::Result<h3::Config> {
     let mut settings = h3::Config::new()?;
     settings.set_max_field_section_size(MAX_FIELD_SECTION);
@@ -327,4 +370,5 @@ const H3_NO_ERROR: u64 = 0x100;
 const H3_INTERNAL_ERROR: u64 = 0x102;
 const H3_REQUEST_REJECTED: u64 = 0x10b;
 const H3_REQUEST_CANCELLED: u64 = 0x10c;
+const H3_REQUEST_INCOMPLETE: u64 = 0x10d;
 const H3_MESSAGE_ERROR: u64 = 0x10e;

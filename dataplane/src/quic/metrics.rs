@@ -156,8 +156,8 @@ reasons! {
         GoingAway = "going_away",
         /// Malformed (RFC 9114 4.1.2).
         Malformed = "malformed",
-        /// The header section is too large.
-        FieldsTooLarge = "fields_too_large",
+        /// The header section was not complete in time.
+        HeaderTimeout = "header_timeout",
     }
 }
 

@@ -19,6 +19,7 @@ mod rebind;
 mod reload;
 mod resume;
 mod routing;
+mod slow;
 mod smuggling;
 mod streams;
 mod telemetry;

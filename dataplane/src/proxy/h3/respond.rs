@@ -1,6 +1,6 @@
 //! The task of one request.
 
-use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc};
 
 use http::Request;
 use http_body::Body as _;
@@ -11,7 +11,7 @@ use crate::proxy::{Body, Origin, serve};
 
 /// Serves a request and hands the response over as the client takes it.
 pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Request<Body>) {
-    let patience = patience(&origin);
+    let patience = origin.limits(|limits| limits.body_idle_timeout);
     let response = serve(&origin, request, &|head| stream.interim(head)).await;
     let (parts, mut body) = response.into_parts();
     let end = body.is_end_stream();
@@ -40,15 +40,3 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
         }
     }
 }
-
-/// How long a client may leave a piece of its response untouched.
-fn patience(origin: &Origin) -> Duration {
-    let configuration = origin.shard.configuration();
-    let binding = configuration.snapshot.binding(&origin.binding);
-    binding.map_or(DEFAULT_PATIENCE, |binding| {
-        binding.listeners[0].limits.body_idle_timeout
-    })
-}
-
-/// For connections of a listener that is gone.
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
