@@ -84,6 +84,8 @@ reasons! {
         UnknownConnection = "unknown_connection",
         /// A connection ID of a connection that is gone.
         StaleConnection = "stale_connection",
+        /// A connection ID that the client has retired.
+        RetiredConnectionId = "retired_connection_id",
         /// A Retry token that is forged, expired or of another address.
         InvalidToken = "invalid_token",
         /// The connection's incoming queue is full.

@@ -16,7 +16,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::quic::{
     ConnectionShutdownBehaviour, QuicheConnection,
-    metrics::{Layer, Side},
+    cid::CID_LEN,
+    metrics::{DatagramDrop, Layer, Side},
     shared::Shared,
     stats::{self, BandwidthReporter},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     nonce: u64,
     /// What the client called this connection in its first packets.
     initials: Vec<Vec<u8>>,
+    /// The client has retired connection IDs.
+    retired: bool,
     /// Addresses that the client had before.
     former: Former,
     recorded: bool,
@@ -49,6 +52,7 @@ impl Core {
             bandwidth: BandwidthReporter::new(started),
             nonce,
             initials,
+            retired: false,
             former: Former::default(),
             recorded: false,
         }
@@ -64,9 +68,15 @@ impl Core {
                 to: incoming.local_addr,
             };
             for datagram in incoming.segments() {
+                if self.retired && names_retired(&qconn, datagram) {
+                    let metrics = self.shared.endpoint.host.metrics();
+                    metrics.datagram_dropped(DatagramDrop::RetiredConnectionId);
+                    continue;
+                }
                 // An error has closed the connection with the right code already, or the
                 // packet was not for it; both show in its state.
                 let _state_tells = qconn.recv(datagram, info);
+                self.retired |= qconn.retired_scids() > 0;
             }
             received = true;
         }
@@ -274,6 +284,14 @@ impl Drop for Core {
         drop(map);
         shared.endpoint.host.unregister(shared.handle);
     }
+}
+
+/// Whether a packet comes late, to a connection ID that is no longer in use. To quiche that
+/// would be a violation, for which it would close the connection.
+fn names_retired(qconn: &QuicheConnection, datagram: &[u8]) -> bool {
+    let short = datagram.first().is_some_and(|first| first & 0x80 == 0);
+    let dcid = datagram.get(1..1 + CID_LEN).filter(|_| short);
+    dcid.is_some_and(|dcid| !qconn.source_ids().any(|id| id.as_ref() == dcid))
 }
 
 /// Writes one datagram.
