@@ -65,17 +65,16 @@ impl Source {
     }
 }
 
-/// Requests one after the other on one connection, and how long the slowest took.
-async fn honest_work(client: H3, stop: Arc<AtomicBool>) -> (H3, u64, Duration) {
-    let (mut requests, mut slowest) = (0, Duration::ZERO);
+/// Requests one after the other on one connection, and how long each took.
+async fn honest_work(client: H3, stop: Arc<AtomicBool>) -> (H3, Vec<Duration>) {
+    let mut durations = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let begin = Instant::now();
         let answer = client.get("/bytes/20000").await;
         assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 20_000));
-        slowest = slowest.max(begin.elapsed());
-        requests += 1;
+        durations.push(begin.elapsed());
     }
-    (client, requests, slowest)
+    (client, durations)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,18 +112,26 @@ async fn two_hundred_thousand_hostile_datagrams_change_nothing_for_a_client() {
         }
     }
     stop.store(true, Ordering::SeqCst);
-    let (client, requests, slowest) = within("the client's work ends", work)
+    let (client, mut durations) = within("the client's work ends", work)
         .await
         .expect("no request failed");
     sources.iter_mut().for_each(Source::collect);
 
+    durations.sort();
+    let requests = durations.len();
     assert!(
         requests > 100,
         "the client worked meanwhile: {requests} requests"
     );
+    let (median, slowest) = (durations[requests / 2], durations[requests - 1]);
+    assert!(
+        median < Duration::from_millis(500),
+        "half of all requests took {median:?} or longer"
+    );
+    // A datagram of its own that the kernel drops costs a client a time-out, no more.
     assert!(
         slowest < Duration::from_secs(20),
-        "no request waited long: {slowest:?}"
+        "a request waited {slowest:?}"
     );
     assert_eq!(client.connection.close_reason(), None);
     let facts = gateway.admin().connection(&id).await;
@@ -147,9 +154,10 @@ async fn two_hundred_thousand_hostile_datagrams_change_nothing_for_a_client() {
     let kernel = samples
         .sum("tidegate_quic_datagrams_kernel_dropped_total", &[])
         .unwrap_or_default();
-    // What is left was a repeated or bent first flight, which its connection discards.
+    // What is left repeats or bends one first flight, whose connection discards it: up to
+    // four kinds of the nineteen.
     assert!(
-        counted + kernel > DATAGRAMS as f64 * 0.85,
+        counted + kernel > DATAGRAMS as f64 * 15.0 / 19.0,
         "{counted} counted, {kernel} by the kernel: {reasons:?}"
     );
 }
