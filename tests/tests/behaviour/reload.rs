@@ -234,7 +234,11 @@ async fn a_reference_to_nothing_is_told_in_the_status_of_its_route() {
         "{condition}"
     );
     let client = gateway.h3().await;
-    assert_eq!(client.get("/lost").await.status, 500);
+    // The status is the control plane's; the data plane follows.
+    eventually("its requests are refused", || async {
+        (client.get("/lost").await.status == 500).then_some(())
+    })
+    .await;
     assert_eq!(client.get("/").await.status, 200);
 }
 

@@ -149,9 +149,15 @@ impl Core {
         }
         while qconn.retired_scid_next().is_some() {}
         while let Some(event) = qconn.path_event_next() {
-            if let PathEvent::PeerMigrated(local, peer) = event {
-                let from = migrated(shared, peer);
-                self.former.migrated(&mut qconn, local, from, peer);
+            match event {
+                PathEvent::PeerMigrated(local, peer) => {
+                    let from = migrated(shared, peer);
+                    self.former.migrated(&mut qconn, local, from, peer);
+                }
+                PathEvent::FailedValidation(local, peer) => {
+                    self.former.failed(&mut qconn, local, peer);
+                }
+                _ => {}
             }
         }
         self.bandwidth

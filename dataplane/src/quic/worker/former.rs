@@ -11,9 +11,12 @@ use std::net::SocketAddr;
 
 use crate::quic::QuicheConnection;
 
-/// Never more than quiche has paths.
+/// In the order in which the client left them; never more than quiche has paths.
 #[derive(Default)]
-pub(super) struct Former(Vec<SocketAddr>);
+pub(super) struct Former {
+    addresses: Vec<SocketAddr>,
+    repeated: u32,
+}
 
 impl Former {
     /// The client's address changed, and the new one is validated.
@@ -24,16 +27,44 @@ impl Former {
         from: SocketAddr,
         to: SocketAddr,
     ) {
-        self.0.retain(|former| *former != to);
-        if from != to && !self.0.contains(&from) {
-            self.0.push(from);
+        self.addresses
+            .retain(|former| *former != to && *former != from);
+        if from != to {
+            self.addresses.push(from);
         }
-        // A path that is gone already has nothing in flight.
-        let _gone = qconn.probe_path(local, from);
+        // The ones before are asked once more: their probe may have gone to an address that
+        // the client has left since.
+        for former in self.addresses.iter().rev().take(PROBED) {
+            // A path that is gone already has nothing in flight.
+            let _gone = qconn.probe_path(local, *former);
+        }
+    }
+
+    /// quiche gave up on a path. If the client has left it, its probes were lost, and what
+    /// was in flight there still waits.
+    pub(super) fn failed(
+        &mut self,
+        qconn: &mut QuicheConnection,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) {
+        if self.addresses.contains(&peer) && self.repeated < MAX_REPEATED {
+            self.repeated += 1;
+            let _gone = qconn.probe_path(local, peer);
+        }
     }
 
     /// Where a packet to `to` can reach the client, which is at `current` now.
     pub(super) fn reachable(&self, to: SocketAddr, current: SocketAddr) -> SocketAddr {
-        if self.0.contains(&to) { current } else { to }
+        if self.addresses.contains(&to) {
+            current
+        } else {
+            to
+        }
     }
 }
+
+/// Former paths that are probed after a move.
+const PROBED: usize = 3;
+/// Probes that are repeated in the life of a connection.
+const MAX_REPEATED: u32 = 64;
