@@ -6,6 +6,7 @@
 
 mod core;
 mod drain;
+mod farewell;
 mod former;
 
 use std::{rc::Rc, time::Instant};
@@ -182,7 +183,9 @@ impl Closing {
     /// Answers for the connection IDs until nobody can use them any more.
     pub async fn linger(mut self) {
         loop {
-            self.core.receive();
+            if self.core.receive() {
+                self.core.repeat_farewell();
+            }
             self.core.transmit();
             if self.core.shared.qconn.borrow().is_closed() {
                 return;

@@ -9,11 +9,11 @@ use std::{
     time::Instant,
 };
 
-use super::former::Former;
 use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
+use super::{farewell::Farewell, former::Former};
 use crate::quic::{
     ConnectionShutdownBehaviour, QuicheConnection,
     cid::CID_LEN,
@@ -37,6 +37,7 @@ pub(crate) struct Core {
     retired: bool,
     /// Addresses that the client had before.
     former: Former,
+    farewell: Farewell,
     recorded: bool,
 }
 
@@ -54,6 +55,7 @@ impl Core {
             initials,
             retired: false,
             former: Former::default(),
+            farewell: Farewell::default(),
             recorded: false,
         }
     }
@@ -179,6 +181,10 @@ impl Core {
                 let Some((len, info)) = next_datagram(&mut qconn, room) else {
                     return false;
                 };
+                // Only to an address that is known to be the client's.
+                if qconn.local_error().is_some() && qconn.is_established() {
+                    self.farewell.keep(&room[..len], info.from, info.to);
+                }
                 let to = self.former.reachable(info.to, shared.peer.get());
                 if socket.serves(info.from) {
                     egress.push(len, info.from, to);
@@ -193,6 +199,22 @@ impl Core {
                 }
             }
         });
+    }
+
+    /// Tells a client that goes on sending once more that the connection is closed.
+    pub(super) fn repeat_farewell(&mut self) {
+        let Some((datagram, from, to)) = self.farewell.answer() else {
+            return;
+        };
+        let to = self.former.reachable(to, self.shared.peer.get());
+        if let Some(socket) = self.shared.endpoint.socket(from) {
+            socket.transmit(|egress| {
+                if let Some(room) = egress.room() {
+                    room[..datagram.len()].copy_from_slice(datagram);
+                    egress.push(datagram.len(), from, to);
+                }
+            });
+        }
     }
 
     /// Waits for a packet, a command, the next timer or `deadline`, room in the socket, or
