@@ -2,7 +2,8 @@
 //!
 //! Owned here: what every source hands on ([`Sourced`]). A source pushes the whole input
 //! with each change through a watch channel; the fleet translates what it finds there.
-//! Never here: judgement of a resource that decodes, which is [`crate::translate`]'s.
+//! Never here: judgement of a resource that an API server lets pass, which is
+//! [`crate::translate`]'s.
 
 pub mod files;
 

@@ -35,8 +35,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tidegate_proto::v1;
 
-pub(crate) use self::certificate::check as check_key_pair;
 use self::{backend::Backends, class::Classes, fault::Fault};
+pub(crate) use self::{
+    certificate::check as check_key_pair,
+    duration::milliseconds as parse_duration,
+    matches::{METHODS, is_token},
+};
 use crate::{resources::Resources, status::ObjectStatus};
 
 /// What translation needs besides the resources.

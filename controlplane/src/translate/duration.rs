@@ -5,7 +5,7 @@
 /// What is longer than some 34 years is cut to that, the longest that a dataplane takes.
 /// One to four parts of one to five digits and a unit of `h`, `m`, `s`, `ms`. Nothing
 /// else is a duration: no sign, no fraction, no space.
-pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
+pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
     let parse = || {
         let mut rest = text;
         let mut total = 0_u64;

@@ -6,6 +6,7 @@ use k8s_openapi::{
 use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
 
+use super::{document::Schema, schema::Violation};
 use crate::{gateway_api::GROUP, resources::Object, translate::check_key_pair};
 
 /// What a value turned out to be.
@@ -17,6 +18,11 @@ pub(super) enum Outcome {
     },
     /// A kind that is not for Tidegate.
     Foreign { name: String, message: String },
+    /// Of its kind's form, with values that the kind's schema excludes.
+    Unfit {
+        name: String,
+        violations: Vec<Violation>,
+    },
     Broken {
         name: String,
         field: String,
@@ -26,7 +32,7 @@ pub(super) enum Outcome {
 }
 
 /// Decodes a value, as `kubectl apply` and the API server would between them.
-pub(super) fn object(value: Value) -> Outcome {
+pub(super) fn object(value: Value, schema: Schema) -> Outcome {
     let Value::Mapping(mut mapping) = value else {
         return broken(
             "",
@@ -70,7 +76,10 @@ pub(super) fn object(value: Value) -> Outcome {
         mapping.remove(field);
     }
     let mut unknown = Vec::new();
-    let mut object = match (reader.read)(Value::Mapping(mapping), &mut unknown) {
+    let value = Value::Mapping(mapping);
+    // Of the text as it came: types keep only the fields that Tidegate reads.
+    let violations = schema(&kind, &value);
+    let mut object = match (reader.read)(value, &mut unknown) {
         Ok(object) => object,
         // What a Secret holds must not reach a log in an error's text.
         Err((field, _)) if kind == "Secret" => {
@@ -85,6 +94,7 @@ pub(super) fn object(value: Value) -> Outcome {
         Err((field, message)) => return broken(&name, &field, message, "correct the field"),
     };
     match complete(&mut object) {
+        Ok(()) if !violations.is_empty() => Outcome::Unfit { name, violations },
         Ok(()) => Outcome::Object { object, unknown },
         Err(Refusal {
             field,

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde_norway::Value;
 
-use super::decode::{self, Outcome};
+use super::{
+    decode::{self, Outcome},
+    schema::Violation,
+};
 use crate::{
     resources::{Object, ObjectKey},
     source::{Effect, Problem},
@@ -33,8 +36,11 @@ impl Content {
     }
 }
 
+/// Finds what the values of an object of a kind may not be.
+pub(super) type Schema = fn(&str, &Value) -> Vec<Violation>;
+
 /// Reads the documents of a file. Every object that is broken is named, not just the first.
-pub(super) fn read(file: &str, text: &str) -> Result<Content, Vec<Problem>> {
+pub(super) fn read(file: &str, text: &str, schema: Schema) -> Result<Content, Vec<Problem>> {
     let mut content = Content::default();
     let mut refused = Vec::new();
     if is_nested_absurdly(text) {
@@ -61,7 +67,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<Content, Vec<Problem>> {
             }
         };
         for (item, value) in items(value) {
-            read_object(&place, item.as_deref(), value, &mut content, &mut refused);
+            let outcome = decode::object(value, schema);
+            take(&place, item.as_deref(), outcome, &mut content, &mut refused);
         }
     }
     if refused.is_empty() {
@@ -103,15 +110,15 @@ fn items(value: Value) -> Vec<(Option<String>, Value)> {
     }
 }
 
-fn read_object(
+fn take(
     place: &Place<'_>,
     item: Option<&str>,
-    value: Value,
+    outcome: Outcome,
     content: &mut Content,
     refused: &mut Vec<Problem>,
 ) {
     let item = item.unwrap_or_default();
-    match decode::object(value) {
+    match outcome {
         Outcome::Object { object, unknown } => {
             let name = object.label();
             if let Some(earlier) = content.find(object.kind(), &object.key()) {
@@ -152,6 +159,16 @@ fn read_object(
                 effect: Effect::ObjectIgnored,
                 ..problem
             });
+        }
+        Outcome::Unfit { name, violations } => {
+            refused.extend(violations.into_iter().map(|violation| {
+                let Violation {
+                    field,
+                    message,
+                    remedy,
+                } = violation;
+                place.problem(&name, &format!("{item}{field}"), message, &remedy)
+            }));
         }
         Outcome::Broken {
             name,

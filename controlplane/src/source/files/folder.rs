@@ -13,6 +13,7 @@ use std::{
 use super::{
     document::{self, Content},
     read::Files,
+    schema,
 };
 use crate::{
     resources::{ObjectKey, Resources},
@@ -58,7 +59,7 @@ impl Folder {
         let mut candidates = BTreeMap::new();
         for (file, text) in &files {
             let content = match text {
-                Ok(text) => document::read(file, text),
+                Ok(text) => document::read(file, text, schema::check),
                 Err(error) => Err(vec![unreadable(file, error)]),
             };
             match content {

@@ -521,3 +521,34 @@ fn a_certificate_with_another_key_is_refused_and_the_one_before_serves_on() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_unknown_word_leaves_the_last_good_content_in_service_and_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("shop.yaml");
+    fs::write(&file, route("shop", "/a")).expect("written");
+    let mut receiver = watch_folder(dir.path().to_owned()).expect("a folder to watch");
+
+    let bad = route("shop", "/b").replace("value:", "type: PathPrefx, value:");
+    fs::write(&file, &bad).expect("written");
+    let now = eventually(&mut receiver, |now| !now.problems.is_empty()).await;
+    assert_eq!(path_of(&now.resources, "shop").as_deref(), Some("/a"));
+    let problem = only(&now.problems);
+    assert_eq!(
+        (problem.file.as_str(), problem.document, problem.effect),
+        ("shop.yaml", 1, Effect::FileRefused)
+    );
+    assert_eq!(problem.object, "HTTPRoute default/shop");
+    assert_eq!(problem.field, "spec.rules[0].matches[0].path.type");
+    assert!(problem.remedy.contains("PathPrefix"), "{problem}");
+
+    fs::write(&file, bad.replace("PathPrefx", "PathPrefix")).expect("written");
+    let now = eventually(&mut receiver, |now| now.problems.is_empty()).await;
+    assert_eq!(path_of(&now.resources, "shop").as_deref(), Some("/b"));
+
+    // With nothing good before it there is nothing to serve.
+    let mut fresh = Folder::default();
+    let now = look(&mut fresh, &[("shop.yaml", &bad)]);
+    assert_eq!(now.resources, Resources::default());
+    assert_eq!(only(&now.problems).effect, Effect::FileRefused);
+}
