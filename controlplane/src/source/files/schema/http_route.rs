@@ -52,10 +52,11 @@ fn check_rule(rule: &At<'_>) {
 fn check_prefixes(rule: &At<'_>, filters: &[At<'_>]) {
     let one_prefix = || {
         let matches = rule.items("matches");
+        // A misspelt type is refused already, and most likely meant this one.
         let is_prefix = |one: &At<'_>| {
             let path = one.field("path");
             path.and_then(|path| path.text("type"))
-                .is_none_or(|type_| type_ == "PathPrefix")
+                .is_none_or(|type_| !["Exact", "RegularExpression"].contains(&type_))
         };
         // Absent: the prefix `/`.
         !rule.has("matches") || (matches.len() == 1 && matches.iter().all(is_prefix))
