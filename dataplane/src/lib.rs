@@ -6,8 +6,10 @@
 //! local port ([`admin`]). Between the threads there are five edges, all bounded:
 //! configuration and commands in, applied versions and records out, datagrams sideways.
 //!
-//! A packet's way: [`quic::udp`] → [`quic::demux`] → [`quic::connection`] →
+//! A packet's way: [`quic::udp`] → [`quic::demux`] → [`quic::listener`] → a connection's worker →
 //! [`proxy::h3`] → [`proxy::serve`] → [`proxy::upstream`], and back the same way.
+
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod audit;
