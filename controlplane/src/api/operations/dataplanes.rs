@@ -29,7 +29,7 @@ impl Operations {
         self.begin(id, Command::Drain(drain)).await
     }
 
-    /// A drained dataplane takes connections again.
+    /// New connections of a drained dataplane are ordinary again.
     pub(crate) async fn undrain_dataplane(
         &self,
         request: v1::UndrainRequest,

@@ -37,7 +37,7 @@ impl Operations {
         self.begin_everywhere(&id, &Command::Drain(drain)).await
     }
 
-    /// A drained listener takes connections again.
+    /// New connections of a drained listener are ordinary again.
     pub(crate) async fn undrain_listener(
         &self,
         request: v1::UndrainRequest,

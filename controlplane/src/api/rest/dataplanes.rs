@@ -22,8 +22,8 @@ pub(super) async fn list(State(operations): State<Operations>) -> Answer<Datapla
 
 /// Drain a dataplane
 ///
-/// It takes no new connections; those that it has are told to go, finish what they do,
-/// and are closed at the deadline.
+/// Its connections are told to go, finish what they do, and are closed at the deadline. It
+/// is not ready meanwhile; what still connects is served and drained at once.
 #[utoipa::path(
     post, path = "/v1/dataplanes/{id}/drain", tag = "fleet", operation_id = "drainDataplane",
     params(("id" = String, Path, description = "Dataplane id")),
@@ -48,7 +48,7 @@ pub(super) async fn drain(
     post, path = "/v1/dataplanes/{id}/undrain", tag = "fleet", operation_id = "undrainDataplane",
     params(("id" = String, Path, description = "Dataplane id")),
     responses(
-        (status = 200, description = "It takes connections again", body = Drained),
+        (status = 200, description = "New connections are ordinary again", body = Drained),
         (status = 404, description = "No such dataplane", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "It does not answer", body = Problem, content_type = "application/problem+json"),
     ),

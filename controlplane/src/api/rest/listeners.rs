@@ -47,7 +47,7 @@ pub(super) async fn drain(
     post, path = "/v1/listeners/{id}/undrain", tag = "fleet", operation_id = "undrainListener",
     params(("id" = String, Path, description = "Listener id, with `%2F` for `/`")),
     responses(
-        (status = 200, description = "It takes connections again", body = Drained),
+        (status = 200, description = "New connections are ordinary again", body = Drained),
         (status = 404, description = "No such listener", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "A dataplane does not answer", body = Problem, content_type = "application/problem+json"),
     ),

@@ -88,7 +88,7 @@ mirror! {
         tcp_up: bool,
         /// The UDP port is bound and HTTP/3 is served.
         quic_up: bool,
-        /// It takes no new connections.
+        /// Its connections, new ones too, are drained.
         draining: bool,
         /// Live connections.
         connections: u64,

@@ -27,7 +27,7 @@ pub struct DrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct UndrainArgs {
-    /// What takes connections again
+    /// What to end the drain of
     #[arg(value_enum)]
     pub kind: Kind,
     /// Which; may be left out where there is only one
