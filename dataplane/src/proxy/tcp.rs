@@ -85,7 +85,6 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
         shard.metrics.http.tcp_refused("other");
         return;
     };
-    let _ = stream.set_nodelay(true);
     let configuration = shard.configuration();
     let Some(binding) = configuration.snapshot.binding(&key).cloned() else {
         shard.metrics.http.tcp_refused("other");

@@ -148,6 +148,19 @@ impl QuicConnection {
         self.shared.handshake.borrow().clone()
     }
 
+    /// The server name of the handshake, lower case; empty if there is none.
+    pub fn server_name(&self) -> String {
+        let tls = self.shared.tls.borrow();
+        tls.as_ref()
+            .map(|tls| tls.server_name.clone())
+            .unwrap_or_default()
+    }
+
+    /// Names the listener that the client came through.
+    pub fn set_listener(&self, listener: Arc<str>) {
+        *self.shared.listener.borrow_mut() = Some(listener);
+    }
+
     /// The listener that it came through, once that is known.
     pub fn listener(&self) -> Option<Arc<str>> {
         self.shared.listener.borrow().clone()

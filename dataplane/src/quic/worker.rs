@@ -11,7 +11,7 @@ mod former;
 
 use std::{rc::Rc, time::Instant};
 
-use tidegate_proto::v1::{self, ClosedBy};
+use tidegate_proto::v1::ClosedBy;
 
 pub(crate) use self::core::Core;
 use self::drain::Drain;
@@ -86,19 +86,9 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
 }
 
 impl<A: ApplicationOverQuic> Running<A> {
-    /// The connection's facts, with what the handshake told.
-    pub fn facts(&self) -> v1::Connection {
-        self.core.shared.facts()
-    }
-
     /// Facts of the handshake.
     pub fn handshake_info(&self) -> HandshakeInfo {
         self.core.shared.handshake.borrow().clone()
-    }
-
-    /// Names the listener that the client came through.
-    pub fn set_listener(&self, listener: std::sync::Arc<str>) {
-        *self.core.shared.listener.borrow_mut() = Some(listener);
     }
 
     /// Closes instead of serving.

@@ -295,7 +295,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    // Requests and responses are whole when they are written.
+    // Requests and responses are whole when they are written. What is accepted inherits it.
     let _optional = crate::sys::set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     Ok(socket.into())
 }

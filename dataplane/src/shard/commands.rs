@@ -1,6 +1,10 @@
 //! Questions and orders of operators, executed between turns of the connections.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tidegate_proto::v1::{self, ClosedBy};
 
@@ -153,23 +157,20 @@ impl Shard {
         let connections = self.connections.borrow();
         let bound = self.bound.borrow();
         let drains = self.drains.borrow();
+        let mut counts: HashMap<Arc<str>, u64> = HashMap::new();
+        for id in connections.iter().filter_map(|(_, one)| one.listener()) {
+            *counts.entry(id).or_default() += 1;
+        }
         let mut listeners = Vec::new();
         for binding in &configuration.snapshot.bindings {
             let bound = bound.get(&binding.key);
             for listener in &binding.listeners {
-                let of_listener = |connection: &dyn LiveConnection| {
-                    connection.listener().as_deref() == Some(&*listener.id)
-                };
-                let count = connections
-                    .iter()
-                    .filter(|(_, one)| of_listener(&***one))
-                    .count();
                 listeners.push(v1::ListenerState {
                     id: listener.id.to_string(),
                     tcp_up: bound.is_some(),
                     quic_up: listener.http3.is_some() && bound.is_some_and(|it| it.quic_up()),
                     draining: drains.all.is_some() || drains.listeners.contains_key(&*listener.id),
-                    connections: count as u64,
+                    connections: counts.get(&listener.id).copied().unwrap_or_default(),
                     port: binding.key.port.into(),
                 });
             }

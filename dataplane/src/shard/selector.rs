@@ -13,7 +13,7 @@ pub(super) struct Selection {
 impl Selection {
     /// # Errors
     /// Says which field is wrong, and what it should be.
-    pub(super) fn new(selector: v1::Selector) -> Result<Self, String> {
+    pub(super) fn new(mut selector: v1::Selector) -> Result<Self, String> {
         let peer = match selector.peer.as_str() {
             "" => None,
             text => Some(
@@ -21,6 +21,7 @@ impl Selection {
                     .map_err(|error| format!("selector.peer: {error}"))?,
             ),
         };
+        selector.server_name.make_ascii_lowercase();
         Ok(Self { selector, peer })
     }
 
@@ -30,7 +31,7 @@ impl Selection {
         let tls = connection.tls.as_ref();
         let equal = |wanted: &str, found: Option<&str>| wanted.is_empty() || found == Some(wanted);
         equal(
-            &selector.server_name.to_ascii_lowercase(),
+            &selector.server_name,
             tls.map(|tls| tls.server_name.as_str()),
         ) && equal(&selector.alpn, tls.map(|tls| tls.alpn.as_str()))
             && equal(&selector.listener, Some(&connection.listener_id))

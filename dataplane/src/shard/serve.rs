@@ -7,7 +7,7 @@ use tokio::task::spawn_local;
 use super::Shard;
 use crate::{
     proxy::h3::H3,
-    quic::{Closing, ConnectionShutdownBehaviour, InitialConnection, Running},
+    quic::{Closing, ConnectionShutdownBehaviour, InitialConnection, QuicConnection},
     snapshot::{Binding, BindingKey, Listener},
 };
 
@@ -19,10 +19,9 @@ impl Shard {
             let (connection, handshake) = initial.handshake_fut(application);
             let closing: Closing = match handshake.await {
                 Err(failed) => failed.closing,
-                Ok(running) => match self.admit(&key, &running) {
+                Ok(running) => match self.admit(&key, &connection) {
                     Err(refusal) => running.refuse(&refusal),
                     Ok(listener) => {
-                        running.set_listener(listener.id.clone());
                         if let Some(deadline) = self.drain_deadline(Some(&listener.id)) {
                             connection.drain(deadline);
                         }
@@ -38,22 +37,20 @@ impl Shard {
     fn admit(
         &self,
         key: &BindingKey,
-        running: &Running<H3>,
+        connection: &QuicConnection,
     ) -> Result<Arc<Listener>, ConnectionShutdownBehaviour> {
         let configuration = self.configuration();
-        let facts = running.facts();
-        let name = facts.tls.map(|tls| tls.server_name).unwrap_or_default();
+        let name = connection.server_name();
         let listener = configuration
             .snapshot
             .binding(key)
             .and_then(|binding| listener_of(binding, &name))
             .ok_or_else(|| refusal(H3_REQUEST_REJECTED, "no listener serves this name"))?;
-        running.set_listener(listener.id.clone());
+        connection.set_listener(listener.id.clone());
         if listener.http3.is_none() {
             return Err(refusal(H3_VERSION_FALLBACK, "HTTP/3 is off for this name"));
         }
-        let address: Result<std::net::SocketAddr, _> = facts.peer_address.parse();
-        if !address.is_ok_and(|address| listener.admission.admits(address.ip())) {
+        if !listener.admission.admits(connection.peer_addr().ip()) {
             return Err(refusal(listener.admission.error_code, "not admitted"));
         }
         Ok(listener.clone())

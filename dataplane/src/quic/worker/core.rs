@@ -390,7 +390,7 @@ fn close_reason(qconn: &QuicheConnection, by: ClosedBy) -> String {
 
 fn count(shared: &Shared, record: &v1::Connection, by: ClosedBy) {
     let metrics = shared.endpoint.host.metrics();
-    let audit = record.audit.clone().unwrap_or_default();
+    let Some(audit) = &record.audit else { return };
     metrics.connection_closed(by, audit.max_bandwidth_bps, audit.max_loss_pct);
     for (side, layer, code) in [
         (
