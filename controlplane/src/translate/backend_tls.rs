@@ -211,6 +211,7 @@ fn settings(
         _ => Ok(v1::BackendTls {
             server_name: validation.hostname.clone(),
             ca_pem: Bytes::from(ca_pem),
+            subject_alt_names: vec![],
         }),
     }
 }

@@ -227,5 +227,7 @@ fn config(
         quic: settings.quic.filter(|_| http3),
         admission: settings.admission,
         limits: None,
+        client_validation: None,
+        backend_certificate_id: String::new(),
     }
 }

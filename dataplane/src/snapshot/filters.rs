@@ -57,7 +57,7 @@ impl Reader<'_, '_> {
                 .map(Filter::ResponseHeaders),
             Some(Kind::Redirect(redirect)) => self.redirect(redirect).map(Filter::Redirect),
             Some(Kind::Rewrite(rewrite)) => self.rewrite(rewrite).map(Filter::Rewrite),
-            None => {
+            Some(Kind::Mirror(_) | Kind::Cors(_)) | None => {
                 self.object.refuse(self.field, UNKNOWN_KIND);
                 None
             }

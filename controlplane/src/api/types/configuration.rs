@@ -56,6 +56,18 @@ mirror! {
         admission: Option<Admission>,
         /// Absent: the defaults.
         limits: Option<HttpLimits>,
+        /// Absent: clients are not asked for certificates.
+        client_validation: Option<ClientValidation>,
+        /// Certificate that backends are shown, by id. Empty: none.
+        backend_certificate_id: String,
+    }
+
+    /// Certificates that clients must show.
+    ClientValidation = v1::ClientValidation {
+        /// CA certificates, PEM.
+        ca_pem: String,
+        /// What becomes of clients without a valid one.
+        mode: ClientValidationMode,
     }
 
     /// HTTP/3 of a listener.
@@ -86,6 +98,10 @@ mirror! {
         retry: RetryMode,
         /// Bytes.
         max_send_udp_payload_size: u32,
+        /// 0-RTT is on.
+        early_data: bool,
+        /// QUIC datagrams are offered.
+        datagrams: bool,
     }
 
     /// Who may connect.
@@ -172,6 +188,8 @@ mirror! {
         request_timeout_ms: Option<u64>,
         /// Milliseconds for one attempt at a backend. 0: off.
         backend_request_timeout_ms: Option<u64>,
+        /// Absent: what fails is not tried again.
+        retry: Option<Retry>,
     }
 
     /// What a request must be.
@@ -226,6 +244,42 @@ mirror! {
         path: Option<PathModifier>,
     }
 
+    /// A copy of the request, whose response is dropped.
+    Mirror = v1::Mirror {
+        /// Empty: does not resolve; nothing is sent.
+        backend_id: String,
+        /// Share of the requests: numerator / denominator.
+        numerator: u32,
+        /// 0: all requests.
+        denominator: u32,
+    }
+
+    /// The CORS protocol.
+    Cors = v1::Cors {
+        /// `*`, an origin, or one whose host begins with `*.`.
+        allow_origins: Vec<String>,
+        /// Requests may carry credentials.
+        allow_credentials: bool,
+        /// `*`, or methods.
+        allow_methods: Vec<String>,
+        /// `*`, or header names.
+        allow_headers: Vec<String>,
+        /// `*`, or header names.
+        expose_headers: Vec<String>,
+        /// Seconds. 0: 5.
+        max_age_seconds: u32,
+    }
+
+    /// When a request is sent again.
+    Retry = v1::Retry {
+        /// Response statuses to try again after.
+        codes: Vec<u32>,
+        /// Further attempts after the first.
+        attempts: u32,
+        /// Milliseconds. 0: 25.
+        backoff_ms: u64,
+    }
+
     /// A share of the requests.
     BackendRef = v1::BackendRef {
         /// Empty: does not resolve; its share gets 500.
@@ -250,10 +304,12 @@ mirror! {
 
     /// TLS to a backend.
     BackendTls = v1::BackendTls {
-        /// Name that its certificate must have.
+        /// Sent as SNI; the name that its certificate must have, unless others are given.
         server_name: String,
         /// CA certificates, PEM. Empty: the system's.
         ca_pem: String,
+        /// Names of which its certificate must have one.
+        subject_alt_names: Vec<SubjectAltName>,
     }
 
     /// The addresses of one backend.
@@ -281,6 +337,13 @@ mirror_enum! {
         Http,
         /// HTTP/1.1 and HTTP/2 over TLS, and HTTP/3 where it is on.
         Https,
+    }
+
+    /// What becomes of clients without a valid certificate.
+    ClientValidationMode = v1::client_validation::Mode {
+        Unspecified,
+        /// They are let in.
+        AllowInsecureFallback,
     }
 
     /// When addresses are validated with a Retry.
@@ -372,6 +435,10 @@ pub enum Filter {
     Redirect(Redirect),
     /// Changes what the backend sees.
     Rewrite(UrlRewrite),
+    /// Sends a copy elsewhere.
+    Mirror(Mirror),
+    /// Answers preflights, and tells browsers who may read responses.
+    Cors(Cors),
 }
 
 impl FromWire<v1::Filter> for Filter {
@@ -384,6 +451,32 @@ impl FromWire<v1::Filter> for Filter {
             }
             Some(Kind::Redirect(redirect)) => Self::Redirect(FromWire::from_wire(redirect)),
             Some(Kind::Rewrite(rewrite)) => Self::Rewrite(FromWire::from_wire(rewrite)),
+            Some(Kind::Mirror(mirror)) => Self::Mirror(FromWire::from_wire(mirror)),
+            Some(Kind::Cors(cors)) => Self::Cors(FromWire::from_wire(cors)),
+            None => Self::None,
+        }
+    }
+}
+
+/// A name in a certificate: an object with one field. `none` is of a newer protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectAltName {
+    /// Not known to this build.
+    #[default]
+    None,
+    /// Host name.
+    Dns(String),
+    /// URI.
+    Uri(String),
+}
+
+impl FromWire<v1::SubjectAltName> for SubjectAltName {
+    fn from_wire(wire: v1::SubjectAltName) -> Self {
+        use v1::subject_alt_name::Kind;
+        match wire.kind {
+            Some(Kind::Dns(name)) => Self::Dns(name),
+            Some(Kind::Uri(uri)) => Self::Uri(uri),
             None => Self::None,
         }
     }

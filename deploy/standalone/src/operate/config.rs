@@ -161,6 +161,8 @@ fn filter(filter: &Filter) -> String {
         Filter::ResponseHeaders(_) => "response headers".into(),
         Filter::Redirect(redirect) => redirect_text(redirect),
         Filter::Rewrite(_) => "rewrite".into(),
+        Filter::Mirror(mirror) => format!("mirror to {}", mirror.backend_id),
+        Filter::Cors(_) => "cors".into(),
     }
 }
 
