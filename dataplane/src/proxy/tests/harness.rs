@@ -220,6 +220,7 @@ fn backend_of(id: &str, ca: Option<&[u8]>) -> v1::Backend {
         tls: ca.map(|ca| v1::BackendTls {
             server_name: "upstream.example".into(),
             ca_pem: ca.to_vec().into(),
+            ..Default::default()
         }),
         ..Default::default()
     }

@@ -234,6 +234,7 @@ fn settings_are_taken_over() {
         disable_active_migration: true,
         retry: v1::RetryMode::Always.into(),
         max_send_udp_payload_size: 1200,
+        ..Default::default()
     });
     wire.listeners[0].admission = Some(v1::Admission {
         deny: vec!["10.0.0.0/8".into()],

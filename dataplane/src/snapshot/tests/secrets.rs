@@ -172,6 +172,7 @@ fn tls_to_a_backend_needs_a_name_and_readable_authorities() {
         wire.backends[0].tls = Some(v1::BackendTls {
             server_name: server_name.into(),
             ca_pem: ca_pem.to_vec().into(),
+            ..Default::default()
         });
         wire
     };
