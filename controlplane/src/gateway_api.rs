@@ -9,6 +9,7 @@ mod backend_tls_policy;
 mod gateway;
 mod gateway_class;
 mod http_route;
+mod listener_set;
 mod reference;
 mod reference_grant;
 
@@ -17,8 +18,10 @@ pub use backend_tls_policy::{
     PolicyStatus, PolicyTargetReference, SubjectAltName,
 };
 pub use gateway::{
-    AllowedRoutes, Gateway, GatewayAddress, GatewayInfrastructure, GatewaySpec, GatewayStatus,
+    AllowedListeners, AllowedRoutes, FrontendTlsConfig, FrontendTlsValidation, Gateway,
+    GatewayAddress, GatewayBackendTls, GatewayInfrastructure, GatewaySpec, GatewayStatus,
     GatewayTlsConfig, Listener, ListenerStatus, ListenerTlsConfig, RouteGroupKind, RouteNamespaces,
+    TlsConfig, TlsPortConfig,
 };
 pub use gateway_class::{
     GatewayClass, GatewayClassSpec, GatewayClassStatus, ParametersReference, SupportedFeature,
@@ -28,7 +31,10 @@ pub use http_route::{
     HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
     HttpRouteTimeouts, HttpUrlRewrite, HttpValueMatch, RouteParentStatus, RouteStatus,
 };
-pub use reference::{LocalObjectReference, ParentReference, SecretObjectReference};
+pub use listener_set::{ListenerSet, ListenerSetSpec, ListenerSetStatus, ParentGatewayReference};
+pub use reference::{
+    LocalObjectReference, ObjectReference, ParentReference, SecretObjectReference,
+};
 pub use reference_grant::{
     ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo,
 };

@@ -14,7 +14,9 @@ use k8s_openapi::api::{
 };
 
 pub use self::object::Object;
-use crate::gateway_api::{BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+use crate::gateway_api::{
+    BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+};
 
 /// Namespace and name. Objects without namespaces have an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +60,7 @@ pub struct Entry<T> {
 pub struct Resources {
     pub gateway_classes: BTreeMap<ObjectKey, Entry<GatewayClass>>,
     pub gateways: BTreeMap<ObjectKey, Entry<Gateway>>,
+    pub listener_sets: BTreeMap<ObjectKey, Entry<ListenerSet>>,
     pub http_routes: BTreeMap<ObjectKey, Entry<HTTPRoute>>,
     pub reference_grants: BTreeMap<ObjectKey, Entry<ReferenceGrant>>,
     pub backend_tls_policies: BTreeMap<ObjectKey, Entry<BackendTLSPolicy>>,
@@ -74,6 +77,7 @@ impl fmt::Debug for Resources {
         f.debug_struct("Resources")
             .field("gateway_classes", &self.gateway_classes.len())
             .field("gateways", &self.gateways.len())
+            .field("listener_sets", &self.listener_sets.len())
             .field("http_routes", &self.http_routes.len())
             .field("reference_grants", &self.reference_grants.len())
             .field("backend_tls_policies", &self.backend_tls_policies.len())

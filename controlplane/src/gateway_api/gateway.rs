@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{ParametersReference, SecretObjectReference};
+use super::{ObjectReference, ParametersReference, SecretObjectReference};
 
 /// `spec` of a [`Gateway`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource)]
@@ -30,6 +29,17 @@ pub struct GatewaySpec {
     pub infrastructure: Option<GatewayInfrastructure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<GatewayTlsConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_listeners: Option<AllowedListeners>,
+}
+
+/// `spec.allowedListeners`: which ListenerSets may add to the Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedListeners {
+    /// Here, an absent `from` is `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<RouteNamespaces>,
 }
 
 /// One port, protocol and host name to listen on.
@@ -70,11 +80,11 @@ pub struct AllowedRoutes {
     pub kinds: Vec<RouteGroupKind>,
 }
 
-/// `listeners[].allowedRoutes.namespaces`.
+/// `listeners[].allowedRoutes.namespaces`, and `allowedListeners.namespaces`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteNamespaces {
-    /// Absent: `Same`.
+    /// Absent: `Same` for routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,15 +124,60 @@ pub struct GatewayInfrastructure {
     pub parameters_ref: Option<ParametersReference>,
 }
 
-/// `spec.tls`: client certificates, either way. Kept as it came, because it is only
-/// judged as present or absent.
+/// `spec.tls`: client certificates, either way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayTlsConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<Value>,
+    pub backend: Option<GatewayBackendTls>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frontend: Option<Value>,
+    pub frontend: Option<FrontendTlsConfig>,
+}
+
+/// `spec.tls.backend`: what Tidegate shows to backends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayBackendTls {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_ref: Option<SecretObjectReference>,
+}
+
+/// `spec.tls.frontend`: what clients must show to HTTPS listeners.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendTlsConfig {
+    pub default: TlsConfig,
+    /// Instead of `default` on their ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_port: Vec<TlsPortConfig>,
+}
+
+/// `spec.tls.frontend.perPort[]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsPortConfig {
+    pub port: i32,
+    pub tls: TlsConfig,
+}
+
+/// Settings of several listeners.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsConfig {
+    /// Absent: clients are asked for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<FrontendTlsValidation>,
+}
+
+/// How clients' certificates are judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendTlsValidation {
+    #[serde(default, rename = "caCertificateRefs")]
+    pub ca_certificate_refs: Vec<ObjectReference>,
+    /// Absent or empty: `AllowValidOnly`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 /// `status` of a [`Gateway`].
@@ -135,6 +190,8 @@ pub struct GatewayStatus {
     pub conditions: Vec<Condition>,
     #[serde(default)]
     pub listeners: Vec<ListenerStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<i32>,
 }
 
 /// `status.listeners[]`.

@@ -9,7 +9,9 @@ use k8s_openapi::{
 };
 
 use super::{Entry, ObjectKey, Resources};
-use crate::gateway_api::{BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ReferenceGrant};
+use crate::gateway_api::{
+    BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+};
 
 macro_rules! kinds {
     ($($kind:ident => $map:ident),* $(,)?) => {
@@ -72,6 +74,7 @@ macro_rules! kinds {
 kinds! {
     GatewayClass => gateway_classes,
     Gateway => gateways,
+    ListenerSet => listener_sets,
     HTTPRoute => http_routes,
     ReferenceGrant => reference_grants,
     BackendTLSPolicy => backend_tls_policies,

@@ -5,7 +5,6 @@ use std::{
     net::IpAddr,
 };
 
-use serde_json::Value;
 use tidegate_proto::v1;
 
 use super::{
@@ -134,9 +133,7 @@ impl<'a> GatewayPlan<'a> {
 
     fn client_certificate_fault(&self) -> Option<Fault> {
         let backend = self.spec().tls.as_ref()?.backend.as_ref()?;
-        backend
-            .get("clientCertificateRef")
-            .filter(|reference| !reference.is_null())?;
+        backend.client_certificate_ref.as_ref()?;
         Some(Fault::new(
             "InvalidClientCertificateRef",
             "spec.tls.backend.clientCertificateRef: client certificates towards backends are not supported by \
@@ -154,22 +151,11 @@ impl<'a> GatewayPlan<'a> {
         else {
             return false;
         };
-        let validates = |config: &Value| {
-            config
-                .get("validation")
-                .is_some_and(|validation| !validation.is_null())
-        };
-        let mut per_port = frontend
-            .get("perPort")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let of_port =
-            |entry: &&Value| entry.get("port").and_then(Value::as_i64) == Some(port.into());
-        match per_port.find(of_port) {
-            Some(entry) => entry.get("tls").is_some_and(validates),
-            None => frontend.get("default").is_some_and(validates),
-        }
+        let of_port = frontend.per_port.iter().find(|entry| entry.port == port);
+        of_port
+            .map_or(&frontend.default, |entry| &entry.tls)
+            .validation
+            .is_some()
     }
 }
 

@@ -299,9 +299,10 @@ macro_rules! readers {
     };
 }
 
-static READERS: [Reader; 10] = readers! {
+static READERS: [Reader; 11] = readers! {
     GatewayClass: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     Gateway: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
+    ListenerSet: "gateway.networking.k8s.io/v1";
     HTTPRoute: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     ReferenceGrant: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     BackendTLSPolicy: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3";
@@ -315,14 +316,13 @@ static READERS: [Reader; 10] = readers! {
 const OUR_GROUPS: [&str; 3] = ["", GROUP, "discovery.k8s.io"];
 
 /// Kinds of those groups that have nothing to say to Tidegate.
-const KNOWN_KINDS: [&str; 25] = [
+const KNOWN_KINDS: [&str; 24] = [
     "Binding",
     "ComponentStatus",
     "Endpoints",
     "Event",
     "GRPCRoute",
     "LimitRange",
-    "ListenerSet",
     "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",

@@ -41,6 +41,7 @@ pub(super) fn check(kind: &str, object: &Value) -> Vec<Violation> {
     let judge: fn(&At<'_>) = match kind {
         "GatewayClass" => gateway::class,
         "Gateway" => gateway::check,
+        "ListenerSet" => gateway::listener_set,
         "HTTPRoute" => http_route::check,
         "ReferenceGrant" => policy::reference_grant,
         "BackendTLSPolicy" => policy::backend_tls,

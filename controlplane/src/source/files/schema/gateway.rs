@@ -1,4 +1,4 @@
-//! GatewayClass and Gateway.
+//! GatewayClass, Gateway and ListenerSet.
 
 use std::collections::BTreeSet;
 
@@ -25,12 +25,65 @@ pub(super) fn check(at: &At<'_>) {
     if let Some(parameters) = infrastructure.and_then(|one| one.field("parametersRef")) {
         reference::object(&parameters);
     }
+    check_listeners(&spec);
+    let allowed = spec.field("allowedListeners");
+    if let Some(namespaces) = allowed.and_then(|allowed| allowed.field("namespaces")) {
+        namespaces.one_of("from", &["All", "Selector", "Same", "None"]);
+    }
+    if let Some(tls) = spec.field("tls") {
+        check_gateway_tls(&tls);
+    }
+}
+
+pub(super) fn listener_set(at: &At<'_>) {
+    let Some(spec) = at.field("spec") else { return };
+    if let Some(parent) = spec.field("parentRef") {
+        reference::object(&parent);
+    }
+    check_listeners(&spec);
+}
+
+fn check_listeners(spec: &At<'_>) {
     spec.not_empty("listeners");
     for listener in spec.items("listeners") {
         check_listener(&listener);
     }
     spec.unique("listeners", "name");
-    check_places(&spec);
+    check_places(spec);
+}
+
+fn check_gateway_tls(tls: &At<'_>) {
+    let backend = tls.field("backend");
+    if let Some(certificate) = backend.and_then(|one| one.field("clientCertificateRef")) {
+        reference::object(&certificate);
+    }
+    let Some(frontend) = tls.field("frontend") else {
+        return;
+    };
+    let validation = |at: &At<'_>| {
+        let Some(validation) = at.field("validation") else {
+            return;
+        };
+        validation.needs("caCertificateRefs");
+        validation.not_empty("caCertificateRefs");
+        validation.one_of("mode", &["AllowValidOnly", "AllowInsecureFallback"]);
+        for authority in validation.items("caCertificateRefs") {
+            reference::object(&authority);
+        }
+    };
+    if let Some(default) = frontend.field("default") {
+        validation(&default);
+    }
+    let mut ports = BTreeSet::new();
+    for one in frontend.items("perPort") {
+        one.port("port");
+        if one.number("port").is_some_and(|port| !ports.insert(port)) {
+            one.refuse("port", "is there twice", "keep one of them");
+        }
+        if let Some(tls) = one.field("tls") {
+            validation(&tls);
+        }
+    }
 }
 
 fn check_addresses(spec: &At<'_>) {
