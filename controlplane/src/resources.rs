@@ -6,7 +6,7 @@
 
 mod object;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, Secret, Service},
@@ -48,7 +48,8 @@ impl fmt::Display for ObjectKey {
 /// No `Debug`: an object may be a Secret.
 #[derive(Clone, PartialEq)]
 pub struct Entry<T> {
-    pub object: T,
+    /// Shared, so that a change of one object does not copy the others.
+    pub object: Arc<T>,
     /// File that it was read from; empty from Kubernetes.
     pub source: String,
     /// Why newer content of it was refused, so that this older one serves on.

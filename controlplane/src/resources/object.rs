@@ -1,5 +1,7 @@
 //! One object of any kind that Tidegate reads.
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::{
         core::v1::{ConfigMap, Namespace, Secret, Service},
@@ -50,7 +52,7 @@ macro_rules! kinds {
                 let (key, source) = (object.key(), source.into());
                 match object {
                     $(Object::$kind(object) => {
-                        self.$map.insert(key, Entry { object: *object, source, held_back: None });
+                        self.$map.insert(key, Entry { object: Arc::from(object), source, held_back: None });
                     })*
                 }
             }

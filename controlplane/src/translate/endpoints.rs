@@ -31,7 +31,7 @@ impl<'a> Slices<'a> {
                 slices
                     .entry(ObjectKey::new(&key.namespace, service))
                     .or_default()
-                    .push(object);
+                    .push(&**object);
             }
         }
         Self(slices)
