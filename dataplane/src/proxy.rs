@@ -218,6 +218,7 @@ async fn answer(
     };
     let upstream = Upstream {
         backend,
+        identity: listener.backend_certificate.as_ref(),
         endpoints: configuration.endpoints.of(&backend.id),
         timeout: rule.backend_request_timeout,
     };

@@ -32,7 +32,7 @@ use tidegate_proto::v1;
 
 pub use self::{
     admission::Admission,
-    backend::{Backend, BackendProtocol, BackendTls},
+    backend::{Backend, BackendProtocol, BackendTls, SubjectAltName},
     binding::{Binding, BindingKey, Scheme},
     certificate::Certificate,
     cidr::{Cidr, InvalidCidr},

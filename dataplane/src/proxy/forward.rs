@@ -17,7 +17,12 @@ use super::{
     interim::Interims,
     upstream::Lease,
 };
-use crate::{balance, filter::Filter, route::Rule, snapshot::Backend};
+use crate::{
+    balance,
+    filter::Filter,
+    route::Rule,
+    snapshot::{Backend, Certificate},
+};
 
 /// A request that is ready to go.
 pub(super) struct Outgoing {
@@ -30,6 +35,8 @@ pub(super) struct Outgoing {
 #[derive(Clone, Copy)]
 pub(super) struct Upstream<'a> {
     pub(super) backend: &'a Arc<Backend>,
+    /// The listener's certificate towards backends.
+    pub(super) identity: Option<&'a Arc<Certificate>>,
     pub(super) endpoints: &'a [SocketAddr],
     /// From now until the response's head.
     pub(super) timeout: Option<Duration>,
@@ -115,21 +122,25 @@ async fn attempt(
     let mut request = Request::from_parts(parts, content);
     let shard = &origin.shard;
     let Upstream {
-        backend, endpoints, ..
+        backend,
+        identity,
+        endpoints,
+        ..
     } = upstream;
     match origin.transport {
         // Hyper's server has no way to send them.
         Transport::Tcp => {
             shard
                 .upstreams
-                .send(backend, endpoints, request, &shard.metrics.http)
+                .send(backend, identity, endpoints, request, &shard.metrics.http)
                 .await
         }
         Transport::Quic => {
             let interims = Interims::of(&mut request, shard.metrics.clone());
-            let response = shard
-                .upstreams
-                .send(backend, endpoints, request, &shard.metrics.http);
+            let response =
+                shard
+                    .upstreams
+                    .send(backend, identity, endpoints, request, &shard.metrics.http);
             interims.relay(interim, response).await
         }
     }

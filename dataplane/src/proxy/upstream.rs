@@ -19,7 +19,11 @@ use hyper::body::Incoming;
 pub(crate) use self::connection::Lease;
 use self::{endpoint::SendError, pool::Backends};
 use super::{exchange::RequestBody, failure::Failure};
-use crate::{balance::Balancer, metrics::HttpMetrics, snapshot::Backend};
+use crate::{
+    balance::Balancer,
+    metrics::HttpMetrics,
+    snapshot::{Backend, Certificate},
+};
 
 /// Every upstream connection of one shard.
 #[derive(Default)]
@@ -32,15 +36,17 @@ impl Pools {
     /// Sends the request to one of the endpoints. The response's content, and with it the
     /// connection, is for whoever holds the lease.
     ///
-    /// Another endpoint is tried only where no connection came about.
+    /// Another endpoint is tried only where no connection came about. `identity` is shown
+    /// to a backend over TLS that asks for a certificate.
     pub(crate) async fn send(
         &self,
         backend: &Arc<Backend>,
+        identity: Option<&Arc<Certificate>>,
         endpoints: &[SocketAddr],
         mut request: Request<RequestBody>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let pool = self.backends.pool(backend);
+        let pool = self.backends.pool(backend, identity);
         let mut tried = Vec::new();
         while tried.len() < MOST_ENDPOINTS {
             let chosen = self

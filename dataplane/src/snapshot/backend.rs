@@ -34,10 +34,20 @@ pub enum BackendProtocol {
 /// TLS to the backend.
 #[derive(Debug)]
 pub struct BackendTls {
-    /// Sent as SNI, and the name that the certificate must have.
+    /// Sent as SNI, and the name that the certificate must have, unless others are given.
     pub server_name: String,
     /// Whom to trust. Empty: the system's authorities.
     pub ca: Vec<X509>,
+    /// One of them must be in the certificate, and `server_name` need not. Empty: it must.
+    pub subject_alt_names: Vec<SubjectAltName>,
+}
+
+/// A name in a certificate (RFC 5280 4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectAltName {
+    /// Lower case. With a wildcard, it is that very name.
+    Dns(String),
+    Uri(String),
 }
 
 /// Every id that there is; `None` where it was refused, which is reported once only.
@@ -108,8 +118,32 @@ fn parse_tls(wire: v1::BackendTls, object: &mut Object<'_>) -> Option<BackendTls
         object.refuse("tls.ca_pem", message);
         return None;
     }
+    let names: Vec<_> = wire
+        .subject_alt_names
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, name)| {
+            let field = format!("tls.subject_alt_names[{index}]");
+            object.accept(field, subject_alt_name(name))
+        })
+        .collect();
     Some(BackendTls {
         server_name: name?,
         ca,
+        subject_alt_names: names,
     })
+}
+
+/// A name that was refused must not leave the list empty: the snapshot is refused with it.
+fn subject_alt_name(wire: v1::SubjectAltName) -> Result<SubjectAltName, String> {
+    use v1::subject_alt_name::Kind;
+    match wire.kind {
+        Some(Kind::Dns(name)) => match name.parse() {
+            Ok(HostPattern::Any) => Err("is empty; give a DNS name or a URI".to_owned()),
+            Ok(pattern) => Ok(SubjectAltName::Dns(pattern.to_string())),
+            Err(error) => Err(error.to_string()),
+        },
+        Some(Kind::Uri(uri)) if !uri.is_empty() => Ok(SubjectAltName::Uri(uri)),
+        _ => Err("is empty; give a DNS name or a URI".to_owned()),
+    }
 }

@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use boring::{
     pkey::{PKey, Private},
+    sha::Sha256,
     x509::X509,
 };
 use tidegate_proto::v1;
@@ -17,6 +18,8 @@ pub struct Certificate {
     /// Leaf first; at least one.
     pub chain: Vec<X509>,
     pub key: PKey<Private>,
+    /// Of chain and key: the same in the next snapshot if the content is.
+    pub fingerprint: [u8; 32],
 }
 
 /// Every id that there is; `None` where it was refused, which is reported once only.
@@ -72,5 +75,15 @@ fn parse(wire: &v1::Certificate, object: &mut Object<'_>) -> Option<Certificate>
         id: wire.id.clone(),
         chain,
         key,
+        fingerprint: fingerprint(wire),
     })
+}
+
+fn fingerprint(wire: &v1::Certificate) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [&wire.chain_pem, &wire.private_key_pem] {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finish()
 }

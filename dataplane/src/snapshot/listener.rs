@@ -28,6 +28,8 @@ pub struct Listener {
     pub quic: QuicTransport,
     pub admission: Admission,
     pub limits: HttpLimits,
+    /// Shown to backends over TLS that ask for a certificate.
+    pub backend_certificate: Option<Arc<Certificate>>,
     pub routes: RouteTable,
 }
 
@@ -71,6 +73,7 @@ pub(super) fn parse(
     let key = binding_key(wire, &mut object);
     let scheme = scheme(wire, &mut object);
     let hostname = object.accept("hostname", wire.hostname.parse::<HostPattern>());
+    let backend_certificate = backend_certificate(wire, certificates, &mut object);
     let certificates = chosen(wire, scheme, certificates, &mut object);
     let http3 = http3(wire, scheme, key.as_ref(), &mut object);
     let quic = transport::parse(&wire.quic.clone().unwrap_or_default(), &mut object);
@@ -85,6 +88,7 @@ pub(super) fn parse(
             quic: quic?,
             admission: admission?,
             limits: limits?,
+            backend_certificate,
             routes,
         })
     };
@@ -161,6 +165,25 @@ fn chosen(
         }
     }
     found
+}
+
+fn backend_certificate(
+    wire: &v1::Listener,
+    certificates: &Certificates,
+    object: &mut Object<'_>,
+) -> Option<Arc<Certificate>> {
+    let id = wire.backend_certificate_id.as_str();
+    if id.is_empty() {
+        return None;
+    }
+    match certificates.get(id) {
+        Some(certificate) => certificate.clone(),
+        None => {
+            let message = format!("no certificate has the id `{id}`; add it to `certificates`");
+            object.refuse("backend_certificate_id", message);
+            None
+        }
+    }
 }
 
 fn http3(

@@ -7,8 +7,8 @@ use std::{
 
 use boring::{
     error::ErrorStack,
-    ssl::{SslConnector, SslMethod},
-    x509::store::X509StoreBuilder,
+    ssl::{SslConnector, SslMethod, SslRef},
+    x509::{X509, store::X509StoreBuilder},
 };
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +21,8 @@ use tokio::{
 use super::connection::{Fresh, Task};
 use crate::{
     proxy::{local::Local, wire::Wire},
-    snapshot::{Backend, BackendProtocol, BackendTls},
+    route::canonical_host,
+    snapshot::{Backend, BackendProtocol, BackendTls, Certificate, SubjectAltName},
 };
 
 /// Why there is no connection.
@@ -33,6 +34,8 @@ pub(super) enum DialError {
     Timeout,
     #[error("TLS failed: {0}")]
     Tls(String),
+    #[error("the backend's certificate is not trusted: {0}")]
+    Untrusted(String),
     #[error("HTTP/2 failed: {0}")]
     Protocol(#[source] hyper::Error),
 }
@@ -44,6 +47,7 @@ impl DialError {
             Self::Connect(_) => "connect",
             Self::Timeout => "connect_timeout",
             Self::Tls(_) => "tls",
+            Self::Untrusted(_) => "tls_verify",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -56,11 +60,12 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(backend: &Arc<Backend>) -> Self {
+    /// `identity` is for a backend that asks for a certificate.
+    pub(super) fn new(backend: &Arc<Backend>, identity: Option<&Arc<Certificate>>) -> Self {
         let connector = backend
             .tls
             .as_ref()
-            .map(|tls| connector(tls, backend.protocol));
+            .map(|tls| connector(tls, backend.protocol, identity.map(|it| &**it)));
         Self {
             backend: backend.clone(),
             connector,
@@ -97,10 +102,15 @@ impl Dialer {
             Ok(connector) => connector.configure(),
             Err(error) => Err(error.clone()),
         };
-        let configuration = configuration.map_err(|error| DialError::Tls(error.to_string()))?;
+        let mut configuration = configuration.map_err(|error| DialError::Tls(error.to_string()))?;
+        configuration.set_verify_hostname(tls.subject_alt_names.is_empty());
         let stream = tokio_boring::connect(configuration, &tls.server_name, wire)
             .await
-            .map_err(|error| DialError::Tls(error.to_string()))?;
+            .map_err(|error| refused(error.ssl(), &error))?;
+        if !named(stream.ssl().peer_certificate(), &tls.subject_alt_names) {
+            let reason = "it has none of the subject alternative names that are asked for";
+            return Err(DialError::Untrusted(reason.into()));
+        }
         let multiplex = stream.ssl().selected_alpn_protocol() == Some(b"h2");
         if !multiplex && self.backend.protocol == BackendProtocol::Http2 {
             return Err(DialError::Tls(
@@ -109,6 +119,30 @@ impl Dialer {
         }
         speak(stream, multiplex).await
     }
+}
+
+/// Whether it was the certificate that a handshake failed for.
+fn refused(ssl: Option<&SslRef>, error: &dyn std::error::Error) -> DialError {
+    match ssl.map(SslRef::verify_result) {
+        Some(Err(reason)) => DialError::Untrusted(reason.to_string()),
+        _ => DialError::Tls(error.to_string()),
+    }
+}
+
+/// Whether the certificate has one of these names, if any is asked for.
+fn named(certificate: Option<X509>, wanted: &[SubjectAltName]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let names = certificate.and_then(|certificate| certificate.subject_alt_names());
+    names.iter().flatten().any(|name| {
+        wanted.iter().any(|wanted| match wanted {
+            SubjectAltName::Dns(dns) => name
+                .dnsname()
+                .is_some_and(|name| canonical_host(name) == **dns),
+            SubjectAltName::Uri(uri) => name.uri() == Some(uri),
+        })
+    })
 }
 
 async fn speak<S>(stream: S, multiplex: bool) -> Result<Fresh, DialError>
@@ -158,7 +192,11 @@ where
     }
 }
 
-fn connector(tls: &BackendTls, protocol: BackendProtocol) -> Result<SslConnector, ErrorStack> {
+fn connector(
+    tls: &BackendTls,
+    protocol: BackendProtocol,
+    identity: Option<&Certificate>,
+) -> Result<SslConnector, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls())?;
     builder.set_alpn_protos(match protocol {
         BackendProtocol::Http1 => b"\x08http/1.1",
@@ -171,6 +209,15 @@ fn connector(tls: &BackendTls, protocol: BackendProtocol) -> Result<SslConnector
             store.add_cert(certificate)?;
         }
         builder.set_cert_store(store.build());
+    }
+    if let Some(Certificate { chain, key, .. }) = identity
+        && let Some((leaf, intermediates)) = chain.split_first()
+    {
+        builder.set_certificate(leaf)?;
+        for intermediate in intermediates {
+            builder.add_extra_chain_cert(intermediate.clone())?;
+        }
+        builder.set_private_key(key)?;
     }
     Ok(builder.build())
 }

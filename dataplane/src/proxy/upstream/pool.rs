@@ -10,12 +10,20 @@ use std::{
 };
 
 use super::{dial::Dialer, endpoint::Endpoint};
-use crate::snapshot::{Backend, BackendTls};
+use crate::snapshot::{Backend, BackendTls, Certificate};
 
-/// The pools of a shard, by backend.
+/// Who is talked to, and as whom: a connection that was made with one certificate is for
+/// nobody who has another, or none.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    backend: Arc<str>,
+    identity: Option<[u8; 32]>,
+}
+
+/// The pools of a shard.
 #[derive(Default)]
 pub(super) struct Backends {
-    pools: Rc<RefCell<HashMap<Arc<str>, Rc<Pool>>>>,
+    pools: Rc<RefCell<HashMap<Key, Rc<Pool>>>>,
     reaping: Cell<bool>,
 }
 
@@ -29,20 +37,30 @@ pub(super) struct Pool {
 
 impl Backends {
     /// The backend's pool. One with other settings is left to the requests that it has.
-    pub(super) fn pool(&self, backend: &Arc<Backend>) -> Rc<Pool> {
+    /// `identity` is shown to a backend over TLS.
+    pub(super) fn pool(
+        &self,
+        backend: &Arc<Backend>,
+        identity: Option<&Arc<Certificate>>,
+    ) -> Rc<Pool> {
         self.reap_from_now_on();
+        let identity = identity.filter(|_| backend.tls.is_some());
+        let key = Key {
+            backend: backend.id.clone(),
+            identity: identity.map(|certificate| certificate.fingerprint),
+        };
         let mut pools = self.pools.borrow_mut();
-        if let Some(pool) = pools.get(&backend.id)
+        if let Some(pool) = pools.get(&key)
             && pool.is_for(backend)
         {
             return pool.clone();
         }
         let pool = Rc::new(Pool {
             backend: RefCell::new(backend.clone()),
-            dialer: Rc::new(Dialer::new(backend)),
+            dialer: Rc::new(Dialer::new(backend, identity)),
             endpoints: RefCell::default(),
         });
-        pools.insert(backend.id.clone(), pool.clone());
+        pools.insert(key, pool.clone());
         pool
     }
 
@@ -85,6 +103,7 @@ fn same_tls(one: Option<&BackendTls>, other: Option<&BackendTls>) -> bool {
         (None, None) => true,
         (Some(one), Some(other)) => {
             one.server_name == other.server_name
+                && one.subject_alt_names == other.subject_alt_names
                 && one.ca.len() == other.ca.len()
                 && one.ca.iter().zip(&other.ca).all(|(one, other)| {
                     // What cannot be encoded cannot be the same.
@@ -96,7 +115,7 @@ fn same_tls(one: Option<&BackendTls>, other: Option<&BackendTls>) -> bool {
 }
 
 /// Closes idle connections and forgets what nobody uses, for as long as there are pools.
-async fn reap(pools: Weak<RefCell<HashMap<Arc<str>, Rc<Pool>>>>) {
+async fn reap(pools: Weak<RefCell<HashMap<Key, Rc<Pool>>>>) {
     loop {
         tokio::time::sleep(REAP_INTERVAL).await;
         let Some(pools) = pools.upgrade() else { return };

@@ -133,7 +133,7 @@ impl Client {
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let send = self
             .pools
-            .send(&self.backend, endpoints, request, &self.metrics.http);
+            .send(&self.backend, None, endpoints, request, &self.metrics.http);
         timeout(Duration::from_secs(30), send)
             .await
             .expect("an answer in time")
@@ -394,7 +394,7 @@ async fn a_connection_that_waited_long_is_closed() {
         let endpoint = client
             .pools
             .backends
-            .pool(&client.backend)
+            .pool(&client.backend, None)
             .endpoint(server.address);
         let now = Instant::now();
         assert!(endpoint.reap(now));
