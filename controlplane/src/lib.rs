@@ -34,6 +34,7 @@ pub mod gateway_api;
 #[cfg(test)]
 mod harness;
 pub mod keys;
+pub mod policy;
 mod private_file;
 pub mod provision;
 pub mod resources;

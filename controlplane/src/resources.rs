@@ -14,8 +14,11 @@ use k8s_openapi::api::{
 };
 
 pub use self::object::Object;
-use crate::gateway_api::{
-    BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+use crate::{
+    gateway_api::{
+        BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+    },
+    policy::{GatewayParameters, QUICPolicy},
 };
 
 /// Namespace and name. Objects without namespaces have an empty one.
@@ -65,6 +68,8 @@ pub struct Resources {
     pub http_routes: BTreeMap<ObjectKey, Entry<HTTPRoute>>,
     pub reference_grants: BTreeMap<ObjectKey, Entry<ReferenceGrant>>,
     pub backend_tls_policies: BTreeMap<ObjectKey, Entry<BackendTLSPolicy>>,
+    pub quic_policies: BTreeMap<ObjectKey, Entry<QUICPolicy>>,
+    pub gateway_parameters: BTreeMap<ObjectKey, Entry<GatewayParameters>>,
     pub services: BTreeMap<ObjectKey, Entry<Service>>,
     pub endpoint_slices: BTreeMap<ObjectKey, Entry<EndpointSlice>>,
     pub secrets: BTreeMap<ObjectKey, Entry<Secret>>,
@@ -82,6 +87,8 @@ impl fmt::Debug for Resources {
             .field("http_routes", &self.http_routes.len())
             .field("reference_grants", &self.reference_grants.len())
             .field("backend_tls_policies", &self.backend_tls_policies.len())
+            .field("quic_policies", &self.quic_policies.len())
+            .field("gateway_parameters", &self.gateway_parameters.len())
             .field("services", &self.services.len())
             .field("endpoint_slices", &self.endpoint_slices.len())
             .field("secrets", &self.secrets.len())

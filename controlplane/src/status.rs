@@ -14,7 +14,7 @@ pub use self::{
     show::of_problem,
 };
 use crate::{
-    gateway_api::{ParentReference, RouteGroupKind},
+    gateway_api::{GatewayAddress, ParentReference, RouteGroupKind},
     resources::ObjectKey,
 };
 
@@ -30,9 +30,16 @@ pub struct ObjectStatus {
 }
 
 /// Which part of an object a status is of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     Object,
+    /// A Gateway as a whole.
+    Gateway {
+        /// `status.addresses`.
+        addresses: Vec<GatewayAddress>,
+        /// `status.attachedListenerSets`; absent where none may attach.
+        attached_listener_sets: Option<i32>,
+    },
     /// `status.listeners[]` of a Gateway.
     Listener {
         name: String,

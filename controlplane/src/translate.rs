@@ -22,6 +22,7 @@ mod gateway;
 mod golden;
 mod grant;
 mod hostname;
+mod infrastructure;
 mod listener;
 mod listener_options;
 mod matches;
@@ -35,13 +36,17 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tidegate_proto::v1;
 
+pub use self::infrastructure::{Infrastructure, Port, Transport};
 use self::{backend::Backends, class::Classes, fault::Fault};
 pub(crate) use self::{
     certificate::check as check_key_pair,
     duration::milliseconds as parse_duration,
     matches::{METHODS, is_token},
 };
-use crate::{resources::Resources, status::ObjectStatus};
+use crate::{
+    resources::{ObjectKey, Resources},
+    status::ObjectStatus,
+};
 
 /// What translation needs besides the resources.
 #[derive(Clone, Debug)]
@@ -55,6 +60,9 @@ pub struct Options {
     /// Bind listeners to `spec.addresses` of their Gateway. Off where the addresses are
     /// those of a load balancer in front.
     pub bind_addresses: bool,
+    /// Data planes and Services are made for each Gateway, as with Kubernetes: addresses
+    /// are those of the Service, and a Gateway without one is not programmed.
+    pub provisioned: bool,
 }
 
 /// Name that Tidegate's GatewayClasses give as their controller.
@@ -67,6 +75,7 @@ impl Default for Options {
             controller_name: CONTROLLER_NAME.to_owned(),
             http3: true,
             bind_addresses: true,
+            provisioned: false,
         }
     }
 }
@@ -84,6 +93,8 @@ pub struct Translation {
     /// Listeners, by id, that only the snapshot of all leaves out, because an older
     /// Gateway has the port; with the reason.
     pub shadowed: BTreeMap<String, String>,
+    /// By Gateway, what it needs to run; only of those that are accepted.
+    pub infrastructures: BTreeMap<ObjectKey, Infrastructure>,
 }
 
 /// Computes the configuration of every dataplane and the status of every object.
@@ -131,6 +142,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
         endpoints,
         statuses,
         shadowed,
+        infrastructures: infrastructure::of_gateways(&gateways),
     }
 }
 

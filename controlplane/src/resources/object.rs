@@ -11,8 +11,11 @@ use k8s_openapi::{
 };
 
 use super::{Entry, ObjectKey, Resources};
-use crate::gateway_api::{
-    BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+use crate::{
+    gateway_api::{
+        BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+    },
+    policy::{GatewayParameters, QUICPolicy},
 };
 
 macro_rules! kinds {
@@ -80,6 +83,8 @@ kinds! {
     HTTPRoute => http_routes,
     ReferenceGrant => reference_grants,
     BackendTLSPolicy => backend_tls_policies,
+    QUICPolicy => quic_policies,
+    GatewayParameters => gateway_parameters,
     Service => services,
     EndpointSlice => endpoint_slices,
     Secret => secrets,

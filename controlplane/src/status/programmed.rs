@@ -80,7 +80,7 @@ impl Answers<'_> {
         let of_gateway = format!("{gateway}/");
         let listener = match &status.scope {
             Scope::Listener { name, .. } => Some(format!("{gateway}/{name}")),
-            Scope::Object | Scope::Parent(_) => None,
+            Scope::Object | Scope::Gateway { .. } | Scope::Parent(_) => None,
         };
         let concerns = |id: &str| {
             listener

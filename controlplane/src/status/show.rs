@@ -20,7 +20,7 @@ impl From<&ObjectStatus> for v1::ObjectStatus {
                 Scope::Listener {
                     attached_routes, ..
                 } => Some(*attached_routes),
-                Scope::Object | Scope::Parent(_) => None,
+                Scope::Object | Scope::Gateway { .. } | Scope::Parent(_) => None,
             },
         }
     }
@@ -42,7 +42,7 @@ impl From<&Condition> for v1::Condition {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Object => Ok(()),
+            Self::Object | Self::Gateway { .. } => Ok(()),
             Self::Listener { name, .. } => f.write_str(name),
             Self::Parent(parent) => {
                 if let Some(namespace) = &parent.namespace {

@@ -168,6 +168,7 @@ fn shown(text: &str) -> String {
         endpoints,
         statuses,
         shadowed,
+        ..
     } = translate(&resources, &Options::default());
     let snapshot = Snapshot::from_wire(snapshots.remove("").expect("always there"));
     let mut snapshot = serde_json::to_value(snapshot).expect("plain data");

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
 
 use super::{document::Schema, schema::Violation};
-use crate::{gateway_api::GROUP, resources::Object, translate::check_key_pair};
+use crate::{gateway_api::GROUP, policy, resources::Object, translate::check_key_pair};
 
 /// What a value turned out to be.
 pub(super) enum Outcome {
@@ -299,13 +299,15 @@ macro_rules! readers {
     };
 }
 
-static READERS: [Reader; 11] = readers! {
+static READERS: &[Reader] = &readers! {
     GatewayClass: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     Gateway: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     ListenerSet: "gateway.networking.k8s.io/v1";
     HTTPRoute: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     ReferenceGrant: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     BackendTLSPolicy: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3";
+    QUICPolicy: "tidegate.dev/v1alpha1";
+    GatewayParameters: "tidegate.dev/v1alpha1";
     Service: "v1";
     EndpointSlice: "discovery.k8s.io/v1";
     Secret: "v1";
@@ -313,7 +315,7 @@ static READERS: [Reader; 11] = readers! {
     Namespace: "v1";
 };
 
-const OUR_GROUPS: [&str; 3] = ["", GROUP, "discovery.k8s.io"];
+const OUR_GROUPS: [&str; 4] = ["", GROUP, policy::GROUP, "discovery.k8s.io"];
 
 /// Kinds of those groups that have nothing to say to Tidegate.
 const KNOWN_KINDS: [&str; 24] = [

@@ -21,7 +21,10 @@ pub(in crate::translate) fn of_gateways(
                 "Gateway",
                 key,
                 &entry.source,
-                Scope::Object,
+                Scope::Gateway {
+                    addresses: Vec::new(),
+                    attached_listener_sets: None,
+                },
                 of_gateway(plan),
             ));
             statuses.extend(plan.listeners.iter().map(|listener| {
@@ -55,7 +58,10 @@ pub(in crate::translate) fn of_gateways(
                 "Gateway",
                 key,
                 &entry.source,
-                Scope::Object,
+                Scope::Gateway {
+                    addresses: Vec::new(),
+                    attached_listener_sets: None,
+                },
                 vec![condition],
             ));
         }

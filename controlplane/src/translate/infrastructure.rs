@@ -1,0 +1,76 @@
+//! What each Gateway needs to run, for whoever provisions it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::gateway::GatewayPlan;
+use crate::{policy::GatewayParametersSpec, resources::ObjectKey};
+
+/// What one accepted Gateway needs to run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Infrastructure {
+    pub gateway: ObjectKey,
+    /// `metadata.uid` of the Gateway, for ownership.
+    pub uid: String,
+    /// Name of its class.
+    pub class: String,
+    /// Of the listeners in service.
+    pub ports: BTreeSet<Port>,
+    /// `spec.infrastructure.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.infrastructure.annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// Those of the class, overlaid by the Gateway's.
+    pub parameters: GatewayParametersSpec,
+    /// Addresses that are asked for, in canonical form.
+    pub addresses: Vec<String>,
+}
+
+/// A port to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    pub number: u16,
+    pub transport: Transport,
+}
+
+/// What a [`Port`] carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    Tcp,
+    /// HTTP/3.
+    Udp,
+}
+
+/// Of the Gateways that are accepted.
+pub(super) fn of_gateways(
+    gateways: &BTreeMap<ObjectKey, GatewayPlan<'_>>,
+) -> BTreeMap<ObjectKey, Infrastructure> {
+    let accepted = gateways.iter().filter(|(_, plan)| plan.refused.is_none());
+    accepted
+        .map(|(key, plan)| (key.clone(), of_gateway(plan)))
+        .collect()
+}
+
+fn of_gateway(plan: &GatewayPlan<'_>) -> Infrastructure {
+    let mut ports = BTreeSet::new();
+    for (_, config) in plan.served() {
+        let Ok(number) = u16::try_from(config.port) else {
+            continue;
+        };
+        let mut open = |transport| ports.insert(Port { number, transport });
+        open(Transport::Tcp);
+        if config.http3.is_some() {
+            open(Transport::Udp);
+        }
+    }
+    let asked = plan.spec().infrastructure.clone().unwrap_or_default();
+    Infrastructure {
+        gateway: plan.key.clone(),
+        uid: plan.entry.object.metadata.uid.clone().unwrap_or_default(),
+        class: plan.spec().gateway_class_name.clone(),
+        ports,
+        labels: asked.labels,
+        annotations: asked.annotations,
+        parameters: GatewayParametersSpec::default(),
+        addresses: Vec::new(),
+    }
+}
