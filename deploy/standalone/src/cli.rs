@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{get, operate, up};
+use crate::{demo, get, operate, up};
 
 /// Tidegate: an HTTP/3 edge gateway whose live connections can be seen and commanded.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ pub enum Command {
     Up(up::Args),
     /// Fetch a URL over HTTP/3, HTTP/2 or HTTP/1.1
     Get(get::Args),
+    /// Run the demo's upstream alone, to put behind a gateway
+    Upstream(demo::serve::Args),
     /// List, show, watch and close connections
     Connections(operate::connections::Args),
     /// Let connections finish; new ones are served briefly, until clients are led elsewhere

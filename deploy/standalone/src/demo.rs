@@ -4,12 +4,16 @@
 //! Files that are there are left alone, because they are the user's by then. Only the
 //! EndpointSlice is written at each start: the upstream's port is a new one.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use anyhow::Context;
 
 mod authority;
 pub mod files;
+pub mod serve;
 mod upstream;
 pub mod welcome;
 
@@ -40,7 +44,7 @@ impl Demo {
         let folder = state.join("demo");
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let authority = Authority::open(state)?;
-        let upstream = Upstream::start()
+        let upstream = Upstream::start((Ipv4Addr::LOCALHOST, 0).into())
             .await
             .context("start the demo's upstream")?;
         files::write(&folder, ports, &authority, upstream.address)?;

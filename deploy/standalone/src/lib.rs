@@ -30,6 +30,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Up(args) => up::run(args).await,
         Command::Get(args) => get::run(args).await,
+        Command::Upstream(args) => demo::serve::run(args).await,
         Command::Connections(args) => Ok(operate::connections::run(args).await?),
         Command::Drain(args) => operate::drain::drain(args).await,
         Command::Undrain(args) => operate::drain::undrain(args).await,

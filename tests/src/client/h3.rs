@@ -67,7 +67,13 @@ impl H3 {
         let crypto = QuicClientConfig::try_from(tls).expect("the ring provider has TLS 1.3");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport));
-        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback binds");
+        // From a loopback address nothing else can be reached.
+        let from = if target.address.ip().is_loopback() {
+            Ipv4Addr::LOCALHOST
+        } else {
+            Ipv4Addr::UNSPECIFIED
+        };
+        let endpoint = Endpoint::client((from, 0).into()).expect("any port will do");
         let connecting = endpoint
             .connect_with(config, target.address, &target.server_name)
             .expect("tests name a valid server");

@@ -1,5 +1,4 @@
-//! The demo's upstream: a small server on the loopback interface, in HTTP/1.1 and in
-//! HTTP/2 with prior knowledge, that shows what the gateway makes of a request.
+//! The demo's upstream: a small server in HTTP/1.1 and in HTTP/2 with prior knowledge, that shows what the gateway makes of a request.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -26,9 +25,9 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Listens on a free port of the loopback interface.
-    pub(super) async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// Listens on `address`; port 0 takes a free one.
+    pub(super) async fn start(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(accept(listener));
         Ok(Self { address, accepting })

@@ -36,7 +36,9 @@ async fn fetch(
 
 #[tokio::test]
 async fn echo_shows_method_target_fields_and_body() {
-    let upstream = Upstream::start().await.expect("started");
+    let upstream = Upstream::start((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("started");
     for http2 in [false, true] {
         let request = Request::post("/").header("x-one", "a").header("x-one", "b");
         let (status, body) = fetch(&upstream, http2, request, "/echo/deep?q=1", "hello").await;
@@ -59,7 +61,9 @@ async fn echo_shows_method_target_fields_and_body() {
 
 #[tokio::test]
 async fn bytes_are_as_many_as_asked_for() {
-    let upstream = Upstream::start().await.expect("started");
+    let upstream = Upstream::start((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("started");
     for count in [0, 1, 65_536, 200_001] {
         let path = format!("/bytes/{count}");
         let (status, body) = fetch(&upstream, false, Request::get("/"), &path, "").await;
@@ -73,14 +77,18 @@ async fn bytes_are_as_many_as_asked_for() {
 
 #[tokio::test]
 async fn the_mirror_sends_the_body_back() {
-    let upstream = Upstream::start().await.expect("started");
+    let upstream = Upstream::start((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("started");
     let (status, body) = fetch(&upstream, true, Request::put("/"), "/mirror", "same").await;
     assert_eq!((status, body), (StatusCode::OK, Bytes::from("same")));
 }
 
 #[tokio::test]
 async fn the_page_is_html_for_browsers_and_json_for_the_rest() {
-    let upstream = Upstream::start().await.expect("started");
+    let upstream = Upstream::start((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("started");
     let browser = Request::get("/").header("accept", "text/html,*/*;q=0.8");
     let (_, html) = fetch(&upstream, false, browser, "/", "").await;
     assert!(html.starts_with(b"<!doctype html>") && !html.windows(7).any(|w| w == b"{paths}"));
@@ -91,7 +99,9 @@ async fn the_page_is_html_for_browsers_and_json_for_the_rest() {
 
 #[tokio::test]
 async fn status_delay_and_unknown_paths_say_what_they_are() {
-    let upstream = Upstream::start().await.expect("started");
+    let upstream = Upstream::start((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("started");
     for (path, expected) in [
         ("/status/503", 503),
         ("/status/204", 204),
