@@ -1,10 +1,12 @@
-//! What rules change in requests and responses: fields, host and path, redirects.
+//! What rules change in requests and responses: fields, host and path, redirects, CORS.
 //!
 //! Owns the Gateway API's rules for composing a `Location` and for replacing a prefix.
 //! Never touches framing or hop-by-hop fields: a filter that names one is refused when
 //! the snapshot is parsed. Pure; the proxy calls it between routing and balancing.
 
+mod cors;
 mod fields;
+mod mirror;
 mod path;
 mod redirect;
 
@@ -18,8 +20,11 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
+pub(crate) use self::cors::{Names, OriginPattern};
 pub use self::{
+    cors::{Cors, Verdict, preflight},
     fields::{HeaderModifier, field_name},
+    mirror::Mirror,
     path::PathModifier,
     redirect::Redirect,
 };
@@ -32,6 +37,10 @@ pub enum Filter {
     ResponseHeaders(HeaderModifier),
     Redirect(Redirect),
     Rewrite(Rewrite),
+    /// Concerns the proxy alone, which asks for it with [`mirrors`].
+    Mirror(Mirror),
+    /// Comes before all others: see [`cors`].
+    Cors(Cors),
 }
 
 /// Sends the request upstream under another host name or path.
@@ -68,7 +77,7 @@ pub fn request(
     for filter in filters {
         match filter {
             Filter::RequestHeaders(modifier) => modifier.apply(&mut parts.headers),
-            Filter::ResponseHeaders(_) => {}
+            Filter::ResponseHeaders(_) | Filter::Mirror(_) | Filter::Cors(_) => {}
             Filter::Redirect(redirect) => return Some(redirect.answer(&parts.uri, context)),
             Filter::Rewrite(rewrite) => {
                 if rewrite.apply(parts, context.matched_prefix).is_err() {
@@ -87,6 +96,22 @@ pub fn response(filters: &[Filter], headers: &mut HeaderMap) {
             modifier.apply(headers);
         }
     }
+}
+
+/// Where requests are to be copied to.
+pub fn mirrors(filters: &[Filter]) -> impl Iterator<Item = &Mirror> {
+    filters.iter().filter_map(|filter| match filter {
+        Filter::Mirror(mirror) => Some(mirror),
+        _ => None,
+    })
+}
+
+/// The CORS filter, of which the Gateway API allows one.
+pub fn cors(filters: &[Filter]) -> Option<&Cors> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => Some(cors),
+        _ => None,
+    })
 }
 
 impl Rewrite {

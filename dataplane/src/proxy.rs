@@ -16,6 +16,7 @@ mod failure;
 mod fields;
 mod forward;
 mod forwarded;
+mod grpc;
 pub mod h3;
 mod interim;
 mod local;
@@ -33,13 +34,14 @@ use self::{
     accept::Accepted,
     exchange::Exchange,
     failure::Failure,
+    fields::Framing,
     forward::{Chosen, Outgoing, Upstream},
 };
 use crate::{
     filter, path,
-    route::Matched,
+    route::{Matched, RouteTable},
     shard::Shard,
-    snapshot::{BindingKey, Configuration, HttpLimits, Scheme},
+    snapshot::{BindingKey, Configuration, HttpLimits, Listener, Scheme},
 };
 
 /// Where requests come from: one of these for each downstream connection.
@@ -150,82 +152,169 @@ pub async fn serve(
         origin.scheme.as_str(),
     );
     let configuration = shard.configuration();
-    let is_head = method == Method::HEAD;
-    let may_close = request.version() < Version::HTTP_2;
-    let answer = answer(origin, &configuration, request, interim, &exchange).await;
-    let mut response = answer.unwrap_or_else(|failure| {
-        exchange.failed(failure);
-        let mut response = failure.response(is_head);
-        // RFC 9112 6.3: where the message's end is in doubt, so is the next one's begin.
-        if may_close && failure.is_about_framing() {
-            let headers = response.headers_mut();
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    });
+    let client = Client {
+        is_head: method == Method::HEAD,
+        may_close: request.version() < Version::HTTP_2,
+        is_grpc: grpc::is_grpc(headers),
+    };
+    let answer = answer(origin, &configuration, request, interim, &exchange, client).await;
+    let mut response = answer.unwrap_or_else(|failure| client.refuse(failure, &exchange));
     advertise_http3(origin, &configuration, response.headers_mut());
     response
 }
 
-/// Up to the backend: whose request it is, what becomes of it, and where it goes.
+/// What decides the form of the gateway's own answers.
+#[derive(Clone, Copy)]
+struct Client {
+    is_head: bool,
+    may_close: bool,
+    is_grpc: bool,
+}
+
+impl Client {
+    fn refuse(self, failure: Failure, exchange: &Exchange) -> Response<Body> {
+        exchange.failed(failure);
+        // Another connection may do, which only HTTP can say.
+        if self.is_grpc && failure != Failure::Misdirected {
+            let response = grpc::response(failure);
+            exchange.answered(response.status());
+            return response;
+        }
+        let mut response = failure.response(self.is_head);
+        // RFC 9112 6.3: where the message's end is in doubt, so is the next one's begin.
+        if self.may_close && failure.is_about_framing() {
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Up to the route: whose request it is, and what browsers may be told.
 async fn answer(
     origin: &Origin,
     configuration: &Configuration,
     request: Request<Body>,
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
+    client: Client,
 ) -> Result<Response<Body>, Failure> {
     let Accepted {
         listener,
         host,
         framing,
     } = accept::accept(origin, configuration, &request)?;
-    let (mut parts, body) = request.into_parts();
-    let path = path::canonical(parts.uri.path()).map_err(accept::refused_path)?;
-    let (method, query) = (&parts.method, parts.uri.query());
-    let found = listener
-        .routes
-        .find(&host.name, method, &path, query, &parts.headers);
-    let Matched {
-        route,
-        rule,
-        matched_prefix,
-    } = found.ok_or(Failure::NoRoute)?;
-    exchange.routed(&route.id, rule.request_timeout);
-
-    parts.uri = accept::target(&parts.uri, &path)?;
-    accept::rewrite_fields(origin, &host, framing, &mut parts);
-    let context = filter::Context {
-        scheme: origin.scheme,
-        host: &host.name,
-        port: origin.port(),
-        matched_prefix,
-    };
-    if let Some(direct) = filter::request(&rule.filters, &mut parts, &context) {
-        return Ok(answer_directly(direct, &rule.filters, exchange));
+    let path = path::canonical(request.uri().path())
+        .map_err(accept::refused_path)?
+        .into_owned();
+    let matched = find(&listener.routes, &host.name, &path, &request).ok_or(Failure::NoRoute)?;
+    exchange.routed(&matched.route.id, matched.rule.request_timeout);
+    let cors = filter::cors(&matched.rule.filters)
+        .map(|cors| cors.judge(request.method(), request.headers()));
+    if let Some(cors) = &cors
+        && let Some(preflight) = cors.answer()
+    {
+        let mut response = answer_directly(preflight, &matched.rule.filters, exchange);
+        cors.apply(response.headers_mut());
+        return Ok(response);
     }
-    let Chosen { backend, filters } = forward::choose(rule)?;
-    if let Some(direct) = filter::request(filters, &mut parts, &context) {
-        return Ok(answer_directly(direct, filters, exchange));
-    }
-    exchange.inject_trace(&mut parts.headers);
-
-    let content = exchange.request_body(body, framing.content_length, &listener.limits);
-    let outgoing = Outgoing {
-        parts,
-        content,
+    let routed = Routed {
+        origin,
+        configuration,
+        listener,
+        host,
         framing,
+        path,
+        matched,
     };
-    let upstream = Upstream {
-        backend,
-        identity: listener.backend_certificate.as_ref(),
-        endpoints: configuration.endpoints.of(&backend.id),
-        timeout: rule.backend_request_timeout,
-    };
-    let mut response = forward::forward(origin, outgoing, upstream, interim, exchange).await?;
-    filter::response(&rule.filters, response.headers_mut());
-    filter::response(filters, response.headers_mut());
+    let answer = routed.answer(request, interim, exchange).await;
+    let mut response = answer.unwrap_or_else(|failure| client.refuse(failure, exchange));
+    if let Some(cors) = &cors {
+        cors.apply(response.headers_mut());
+    }
     Ok(response)
+}
+
+/// The rule that serves a request. A preflight is served by the rule of the request that it
+/// asks about, where none is for OPTIONS.
+fn find<'a>(
+    routes: &'a RouteTable,
+    host: &str,
+    path: &str,
+    request: &Request<Body>,
+) -> Option<Matched<'a>> {
+    let (query, headers) = (request.uri().query(), request.headers());
+    let find = |method: &Method| routes.find(host, method, path, query, headers);
+    let has_cors = |matched: &Matched<'_>| filter::cors(&matched.rule.filters).is_some();
+    let found = find(request.method());
+    if found.as_ref().is_some_and(has_cors) {
+        return found;
+    }
+    let asked = filter::preflight(request.method(), headers)
+        .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    match asked.and_then(|method| find(&method)).filter(has_cors) {
+        Some(asked) => Some(asked),
+        None => found,
+    }
+}
+
+/// A request that a rule serves.
+struct Routed<'a> {
+    origin: &'a Origin,
+    configuration: &'a Configuration,
+    listener: &'a Listener,
+    host: authority::Host,
+    framing: Framing,
+    /// Canonical.
+    path: String,
+    matched: Matched<'a>,
+}
+
+impl Routed<'_> {
+    /// Up to the backend: what becomes of the request, and where it goes.
+    async fn answer(
+        self,
+        request: Request<Body>,
+        interim: Interim<'_>,
+        exchange: &Rc<Exchange>,
+    ) -> Result<Response<Body>, Failure> {
+        let (origin, framing, rule) = (self.origin, self.framing, self.matched.rule);
+        let (mut parts, body) = request.into_parts();
+        parts.uri = accept::target(&parts.uri, &self.path)?;
+        accept::rewrite_fields(origin, &self.host, framing, &mut parts);
+        let context = filter::Context {
+            scheme: origin.scheme,
+            host: &self.host.name,
+            port: origin.port(),
+            matched_prefix: self.matched.matched_prefix,
+        };
+        if let Some(direct) = filter::request(&rule.filters, &mut parts, &context) {
+            return Ok(answer_directly(direct, &rule.filters, exchange));
+        }
+        let Chosen { backend, filters } = forward::choose(rule)?;
+        if let Some(direct) = filter::request(filters, &mut parts, &context) {
+            return Ok(answer_directly(direct, filters, exchange));
+        }
+        exchange.inject_trace(&mut parts.headers);
+
+        let limits = &self.listener.limits;
+        let content = exchange.request_body(body, framing.content_length, limits);
+        let outgoing = Outgoing {
+            parts,
+            content,
+            framing,
+        };
+        let upstream = Upstream {
+            backend,
+            identity: self.listener.backend_certificate.as_ref(),
+            endpoints: self.configuration.endpoints.of(&backend.id),
+            timeout: rule.backend_request_timeout,
+        };
+        let mut response = forward::forward(origin, outgoing, upstream, interim, exchange).await?;
+        filter::response(&rule.filters, response.headers_mut());
+        filter::response(filters, response.headers_mut());
+        Ok(response)
+    }
 }
 
 /// A filter answers: a redirect.

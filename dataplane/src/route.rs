@@ -54,6 +54,19 @@ pub struct Rule {
     pub request_timeout: Option<Duration>,
     /// One attempt at a backend until its response head. `None`: no limit.
     pub backend_request_timeout: Option<Duration>,
+    /// `None`: what fails is not tried again.
+    pub retry: Option<Retry>,
+}
+
+/// When a request is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Statuses of responses to try again after.
+    pub codes: Box<[u16]>,
+    /// After the first one. At least 1.
+    pub attempts: u32,
+    /// Least pause before each of them.
+    pub backoff: Duration,
 }
 
 /// The rule that serves a request.

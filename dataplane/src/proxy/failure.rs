@@ -88,7 +88,7 @@ impl Failure {
         }
     }
 
-    fn sentence(self) -> &'static str {
+    pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::Malformed(why) => why,
             Self::FieldsTooLarge => "The header section is too large.",

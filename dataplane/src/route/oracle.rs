@@ -92,6 +92,7 @@ fn random_candidates(rng: &mut StdRng) -> Vec<(HostPattern, Arc<Candidate>)> {
                 backends: Vec::new(),
                 request_timeout: None,
                 backend_request_timeout: None,
+                retry: None,
             });
             for matching in 0..rng.random_range(1..3) {
                 let candidate = Arc::new(Candidate {

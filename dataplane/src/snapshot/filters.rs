@@ -1,11 +1,14 @@
 //! Filters from the wire.
 
-use http::{HeaderName, HeaderValue, StatusCode, uri::Authority};
+use http::{HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
 use tidegate_proto::v1;
 
-use super::{binding::Scheme, problems::Object};
+use super::{backend::Backends, binding::Scheme, problems::Object};
 use crate::{
-    filter::{Filter, HeaderModifier, PathModifier, Redirect, Rewrite, field_name},
+    filter::{
+        Cors, Filter, HeaderModifier, Mirror, Names, OriginPattern, PathModifier, Redirect,
+        Rewrite, field_name,
+    },
     path,
     route::HostPattern,
 };
@@ -20,12 +23,14 @@ pub(super) fn parse_all(
     wire: Vec<v1::Filter>,
     field: &str,
     by_prefix: bool,
+    backends: &Backends,
     object: &mut Object<'_>,
 ) -> Option<Vec<Filter>> {
     let parsed = wire.into_iter().enumerate().map(|(index, filter)| {
         Reader {
             field: format!("{field}[{index}]"),
             by_prefix,
+            backends,
             object: &mut *object,
         }
         .filter(filter)
@@ -37,6 +42,7 @@ pub(super) fn parse_all(
 struct Reader<'a, 'b> {
     field: String,
     by_prefix: bool,
+    backends: &'a Backends,
     object: &'a mut Object<'b>,
 }
 
@@ -57,7 +63,9 @@ impl Reader<'_, '_> {
                 .map(Filter::ResponseHeaders),
             Some(Kind::Redirect(redirect)) => self.redirect(redirect).map(Filter::Redirect),
             Some(Kind::Rewrite(rewrite)) => self.rewrite(rewrite).map(Filter::Rewrite),
-            Some(Kind::Mirror(_) | Kind::Cors(_)) | None => {
+            Some(Kind::Mirror(mirror)) => self.mirror(&mirror).map(Filter::Mirror),
+            Some(Kind::Cors(cors)) => self.cors(cors).map(Filter::Cors),
+            None => {
                 self.object.refuse(self.field, UNKNOWN_KIND);
                 None
             }
@@ -94,6 +102,84 @@ impl Reader<'_, '_> {
             name.zip(value)
         });
         parsed.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    fn mirror(&mut self, wire: &v1::Mirror) -> Option<Mirror> {
+        let id = wire.backend_id.as_str();
+        let backend = match self.backends.get(id) {
+            None if !id.is_empty() => Err(format!(
+                "no backend has the id `{id}`; add it to `backends`"
+            )),
+            found => Ok(found.cloned().flatten()),
+        };
+        let backend = self.accept("mirror.backend_id", backend);
+        let fraction = match (wire.numerator, wire.denominator) {
+            (_, 0) => Ok((1, 1)),
+            (part, whole) if part <= whole => Ok((part, whole)),
+            (part, whole) => Err(format!(
+                "{part} of {whole} is more than all requests; use at most {whole}"
+            )),
+        };
+        let (numerator, denominator) = self.accept("mirror.numerator", fraction)?;
+        Some(Mirror {
+            backend: backend?,
+            numerator,
+            denominator,
+        })
+    }
+
+    fn cors(&mut self, wire: v1::Cors) -> Option<Cors> {
+        let origins = wire.allow_origins.iter().enumerate().map(|(index, text)| {
+            let field = format!("cors.allow_origins[{index}]");
+            self.accept(&field, OriginPattern::parse(text))
+        });
+        let origins: Vec<_> = origins.collect();
+        let origins = origins.into_iter().collect::<Option<Vec<_>>>();
+        let is_method = |text: &str| match Method::try_from(text) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("`{text}` is no method; use one as GET")),
+        };
+        let is_name = |text: &str| match HeaderName::try_from(text) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!(
+                "`{text}` is no field name; use letters, digits and -"
+            )),
+        };
+        let methods = self.names("cors.allow_methods", &wire.allow_methods, is_method);
+        let headers = self.names("cors.allow_headers", &wire.allow_headers, is_name);
+        let exposed = self.names("cors.expose_headers", &wire.expose_headers, is_name);
+        let max_age = match wire.max_age_seconds {
+            0 => DEFAULT_MAX_AGE,
+            seconds => seconds,
+        };
+        Some(Cors {
+            origins: origins?,
+            credentials: wire.allow_credentials,
+            methods: methods?,
+            headers: headers?,
+            exposed: exposed?,
+            max_age: HeaderValue::from(max_age),
+        })
+    }
+
+    fn names(
+        &mut self,
+        field: &str,
+        wire: &[String],
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<Names> {
+        if wire.iter().any(|name| name == "*") {
+            return Some(Names::Any);
+        }
+        let checked = wire
+            .iter()
+            .enumerate()
+            .map(|(index, name)| self.accept(&format!("{field}[{index}]"), check(name)));
+        let checked: Vec<_> = checked.collect();
+        checked.into_iter().collect::<Option<()>>()?;
+        // Names and methods are tokens, and so is what a list of them is made of.
+        let list = HeaderValue::try_from(wire.join(", ")).ok()?;
+        Some(Names::Listed((!wire.is_empty()).then_some(list)))
     }
 
     fn redirect(&mut self, wire: v1::Redirect) -> Option<Redirect> {
@@ -192,6 +278,9 @@ impl Reader<'_, '_> {
         modifier.map(Some)
     }
 }
+
+/// Access-Control-Max-Age, in seconds, where none is given.
+const DEFAULT_MAX_AGE: u32 = 5;
 
 /// A slash at the beginning may be left out.
 fn replacement(path: &str) -> Result<Box<str>, String> {

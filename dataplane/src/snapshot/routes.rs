@@ -18,10 +18,13 @@ use super::{
 use crate::{
     balance::WeightedBackend,
     path,
-    route::{Candidate, Conditions, HostPattern, PathMatch, Route, RouteTable, Rule, ValueMatch},
+    route::{
+        Candidate, Conditions, HostPattern, PathMatch, Retry, Route, RouteTable, Rule, ValueMatch,
+    },
 };
 
 const MAX_WEIGHT: u32 = 1_000_000;
+const LEAST_BACKOFF: Duration = Duration::from_millis(25);
 
 /// The matches of each listener, by its id.
 #[derive(Debug, Default)]
@@ -129,6 +132,7 @@ impl Rules<'_, '_> {
             wire.filters,
             &format!("{field}.filters"),
             by_prefix,
+            self.backends,
             self.object,
         );
         let backends = self.backends(wire.backends, &field, by_prefix);
@@ -138,12 +142,14 @@ impl Rules<'_, '_> {
             "backend_request_timeout_ms",
             wire.backend_request_timeout_ms,
         );
+        let retry = wire.retry.and_then(|retry| self.retry(&field, &retry));
         let rule = Arc::new(Rule {
             name: wire.name.into(),
             filters: filters.unwrap_or_default(),
             backends,
             request_timeout,
             backend_request_timeout,
+            retry,
         });
         let parsed = matches.into_iter().enumerate().filter_map(|(index, wire)| {
             let field = format!("{field}.matches[{index}]");
@@ -184,6 +190,7 @@ impl Rules<'_, '_> {
                 reference.filters,
                 &format!("{field}.filters"),
                 by_prefix,
+                self.backends,
                 self.object,
             );
             parsed.push(WeightedBackend {
@@ -193,6 +200,35 @@ impl Rules<'_, '_> {
             });
         }
         parsed
+    }
+
+    /// `None` where nothing is to be tried again.
+    fn retry(&mut self, rule: &str, wire: &v1::Retry) -> Option<Retry> {
+        let field = format!("{rule}.retry");
+        for (index, code) in wire.codes.iter().enumerate() {
+            if !(400..=599).contains(code) {
+                let message = format!("{code} is no error; use 400 to 599");
+                self.object
+                    .refuse(format!("{field}.codes[{index}]"), message);
+            }
+        }
+        if wire.backoff_ms > MAX_MILLISECONDS {
+            let message = format!(
+                "{} is too long; use at most {MAX_MILLISECONDS}",
+                wire.backoff_ms
+            );
+            self.object.refuse(format!("{field}.backoff_ms"), message);
+        }
+        let backoff = match wire.backoff_ms {
+            0 => LEAST_BACKOFF,
+            given => Duration::from_millis(given),
+        };
+        let codes = wire.codes.iter().map(|code| u16::try_from(*code));
+        (wire.attempts > 0).then(|| Retry {
+            codes: codes.flatten().collect(),
+            attempts: wire.attempts,
+            backoff,
+        })
     }
 
     fn timeout(&mut self, rule: &str, field: &str, wire: Option<u64>) -> Option<Duration> {
