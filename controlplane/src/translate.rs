@@ -26,6 +26,7 @@ mod infrastructure;
 mod listener;
 mod listener_options;
 mod matches;
+mod parent;
 mod path;
 mod route;
 mod rule;

@@ -7,12 +7,16 @@ use super::{
 };
 use crate::{
     gateway_api::{Listener, ListenerTlsConfig, RouteGroupKind},
-    resources::Resources,
+    resources::{ObjectKey, Resources},
 };
 
 /// What became of a listener.
 pub(super) struct ListenerPlan<'a> {
     pub spec: &'a Listener,
+    /// The ListenerSet that it is of; absent: it is the Gateway's own.
+    pub set: Option<ObjectKey>,
+    /// Of the object that it is written in.
+    pub namespace: String,
     /// `namespace/gateway/listener`.
     pub id: String,
     /// Kinds of routes that it serves.
@@ -52,6 +56,8 @@ pub(super) fn plan<'a>(
     let (kinds, kinds_fault) = allowed::kinds(spec.allowed_routes.as_ref(), &allowed_field);
     let mut plan = ListenerPlan {
         spec,
+        set: None,
+        namespace: gateway.key.namespace.clone(),
         id: format!("{}/{}", gateway.key, spec.name),
         kinds,
         refused: None,

@@ -4,9 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_proto::v1;
 
-use super::{Fault, allowed, backend::Backends, created_at, gateway::GatewayPlan, hostname, rule};
+use super::{
+    Fault,
+    backend::Backends,
+    created_at,
+    gateway::GatewayPlan,
+    hostname,
+    parent::{self, Child, Parent},
+    rule,
+};
 use crate::{
-    gateway_api::{GROUP, HTTPRoute, ParentReference},
+    gateway_api::{HTTPRoute, ParentReference},
     resources::{Entry, ObjectKey, Resources},
 };
 
@@ -32,7 +40,7 @@ pub(super) struct RoutePlan<'a> {
 /// What became of one `parentRef`.
 pub(super) struct ParentPlan<'a> {
     pub reference: &'a ParentReference,
-    /// The Gateway, if there is one.
+    /// The Gateway that it leads to, if any.
     pub gateway: Option<ObjectKey>,
     /// Why it is not attached there.
     pub refused: Option<Fault>,
@@ -59,13 +67,17 @@ pub(super) fn plan<'a>(
         rules: Vec::new(),
         services: BTreeSet::new(),
     };
+    let child = Child {
+        kind: "HTTPRoute",
+        namespace: &key.namespace,
+        from_file: !entry.source.is_empty(),
+    };
     // A route of other controllers' Gateways is not looked at further.
-    let ours = |parent: &ParentReference| judges(resources, gateways, key, entry, parent);
     let parents: Vec<_> = spec
         .parent_refs
         .iter()
         .enumerate()
-        .filter(|(_, parent)| ours(parent))
+        .filter(|(_, reference)| parent::judges(resources, gateways, child, reference))
         .collect();
     if parents.is_empty() {
         return plan;
@@ -85,16 +97,14 @@ pub(super) fn plan<'a>(
     }
     let mut counted = BTreeSet::new();
     for (index, reference) in parents {
-        let gateway = gateway_key(key, reference);
-        let refused = match gateways.get_mut(&gateway).filter(|_| is_gateway(reference)) {
-            Some(gateway) => plan
-                .attach(resources, gateway, reference, index, &mut counted)
-                .err(),
-            None => Some(no_gateway(&gateway, reference, index)),
-        };
+        let found = parent::find(resources, gateways, child, reference, index);
+        let gateway = found.as_ref().ok().map(|parent| parent.gateway.clone());
+        let refused = found
+            .and_then(|parent| plan.attach(gateways, &parent, index, &mut counted))
+            .err();
         plan.parents.push(ParentPlan {
             reference,
-            gateway: Some(gateway),
+            gateway,
             refused,
         });
     }
@@ -143,65 +153,24 @@ impl RoutePlan<'_> {
         }
     }
 
-    /// Attaches the route to what a parent reference selects of a Gateway.
+    /// Attaches the route to the listeners that a parent reference leads to.
     fn attach(
         &mut self,
-        resources: &Resources,
-        gateway: &mut GatewayPlan<'_>,
-        reference: &ParentReference,
+        gateways: &mut BTreeMap<ObjectKey, GatewayPlan<'_>>,
+        parent: &Parent,
         index: usize,
         counted: &mut BTreeSet<String>,
     ) -> Result<(), Fault> {
-        let selected: Vec<usize> = (0..gateway.listeners.len())
-            .filter(|at| {
-                let spec = gateway.listeners[*at].spec;
-                reference
-                    .section_name
-                    .as_ref()
-                    .is_none_or(|name| *name == spec.name)
-                    && reference.port.is_none_or(|port| port == spec.port)
-            })
-            .collect();
-        let known = || {
-            let each = gateway
-                .listeners
-                .iter()
-                .map(|one| format!("{}:{}", one.spec.name, one.spec.port));
-            each.collect::<Vec<_>>().join(", ")
-        };
-        if selected.is_empty() {
-            let message = format!(
-                "spec.parentRefs[{index}]: no listener of Gateway {} has this sectionName and port; it has {}",
-                gateway.key,
-                known()
-            );
-            return Err(Fault::new("NoMatchingParent", message));
-        }
-        let allowed: Vec<usize> = selected
-            .into_iter()
-            .filter(|at| {
-                let listener = &gateway.listeners[*at];
-                let allowed = listener.spec.allowed_routes.as_ref();
-                !listener.kinds.is_empty()
-                    && allowed::admits_namespace(
-                        resources,
-                        allowed,
-                        &gateway.key.namespace,
-                        &self.key.namespace,
-                    )
-            })
-            .collect();
-        if allowed.is_empty() {
-            let message = format!(
-                "spec.parentRefs[{index}]: no listener of Gateway {} allows HTTPRoutes of namespace {}; \
-                 widen allowedRoutes there",
-                gateway.key, self.key.namespace
-            );
-            return Err(Fault::new("NotAllowedByListeners", message));
-        }
+        let listeners = gateways
+            .get_mut(&parent.gateway)
+            .map(|one| &mut one.listeners);
         let mut attached = false;
-        for at in allowed {
-            let listener = &mut gateway.listeners[at];
+        for (_, listener) in listeners
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter(|(at, _)| parent.listeners.contains(at))
+        {
             let names = hostnames(listener.hostname(), &self.entry.object.spec.hostnames);
             if names.is_empty() {
                 continue;
@@ -223,9 +192,9 @@ impl RoutePlan<'_> {
         Err(Fault::new(
             "NoMatchingListenerHostname",
             format!(
-                "spec.hostnames: none is a host name of the listeners of Gateway {} that spec.parentRefs[{index}] \
+                "spec.hostnames: none is a host name of the listeners of {} that spec.parentRefs[{index}] \
                  selects; change either",
-                gateway.key
+                parent.label
             ),
         ))
     }
@@ -261,48 +230,4 @@ fn hostnames(listener: &str, route: &[String]) -> BTreeSet<String> {
         .iter()
         .filter_map(|name| hostname::intersection(listener, name))
         .collect()
-}
-
-/// Whether Tidegate answers for a parent. Of a Gateway that does not exist it does only
-/// where no other controller can: in a folder of files.
-fn judges(
-    resources: &Resources,
-    gateways: &BTreeMap<ObjectKey, GatewayPlan<'_>>,
-    key: &ObjectKey,
-    entry: &Entry<HTTPRoute>,
-    parent: &ParentReference,
-) -> bool {
-    let gateway = gateway_key(key, parent);
-    let from_file = !entry.source.is_empty();
-    if !is_gateway(parent) {
-        return from_file;
-    }
-    gateways.contains_key(&gateway) || (from_file && !resources.gateways.contains_key(&gateway))
-}
-
-fn is_gateway(parent: &ParentReference) -> bool {
-    parent.group.as_deref().unwrap_or(GROUP) == GROUP
-        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway"
-}
-
-fn gateway_key(route: &ObjectKey, parent: &ParentReference) -> ObjectKey {
-    ObjectKey::new(
-        parent.namespace.as_ref().unwrap_or(&route.namespace),
-        &parent.name,
-    )
-}
-
-fn no_gateway(gateway: &ObjectKey, parent: &ParentReference, index: usize) -> Fault {
-    let field = format!("spec.parentRefs[{index}]");
-    if is_gateway(parent) {
-        return Fault::new(
-            "NoMatchingParent",
-            format!("{field}: there is no Gateway {gateway}; create it, or correct the name"),
-        );
-    }
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
-    Fault::new(
-        "NoMatchingParent",
-        format!("{field}.kind: {kind} is not supported; refer to a Gateway"),
-    )
 }
