@@ -8,6 +8,7 @@
 mod backend_tls_policy;
 mod gateway;
 mod gateway_class;
+mod grpc_route;
 mod http_route;
 mod listener_set;
 mod reference;
@@ -26,14 +27,17 @@ pub use gateway::{
 pub use gateway_class::{
     GatewayClass, GatewayClassSpec, GatewayClassStatus, ParametersReference, SupportedFeature,
 };
+pub use grpc_route::{GRPCRoute, GRPCRouteSpec, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule};
 pub use http_route::{
-    HTTPRoute, HTTPRouteSpec, HttpBackendRef, HttpHeader, HttpHeaderFilter, HttpPathMatch,
-    HttpPathModifier, HttpRequestRedirect, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
-    HttpRouteTimeouts, HttpUrlRewrite, HttpValueMatch, RouteParentStatus, RouteStatus,
+    Fraction, HTTPRoute, HTTPRouteSpec, HttpBackendRef, HttpCors, HttpHeader, HttpHeaderFilter,
+    HttpPathMatch, HttpPathModifier, HttpRequestMirror, HttpRequestRedirect, HttpRouteFilter,
+    HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts, HttpUrlRewrite,
+    HttpValueMatch, RouteParentStatus, RouteStatus,
 };
 pub use listener_set::{ListenerSet, ListenerSetSpec, ListenerSetStatus, ParentGatewayReference};
 pub use reference::{
-    LocalObjectReference, ObjectReference, ParentReference, SecretObjectReference,
+    BackendObjectReference, LocalObjectReference, ObjectReference, ParentReference,
+    SecretObjectReference,
 };
 pub use reference_grant::{
     ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo,

@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 pub use self::object::Object;
 use crate::{
     gateway_api::{
-        BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+        BackendTLSPolicy, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
     },
     policy::{GatewayParameters, QUICPolicy},
 };
@@ -66,6 +66,7 @@ pub struct Resources {
     pub gateways: BTreeMap<ObjectKey, Entry<Gateway>>,
     pub listener_sets: BTreeMap<ObjectKey, Entry<ListenerSet>>,
     pub http_routes: BTreeMap<ObjectKey, Entry<HTTPRoute>>,
+    pub grpc_routes: BTreeMap<ObjectKey, Entry<GRPCRoute>>,
     pub reference_grants: BTreeMap<ObjectKey, Entry<ReferenceGrant>>,
     pub backend_tls_policies: BTreeMap<ObjectKey, Entry<BackendTLSPolicy>>,
     pub quic_policies: BTreeMap<ObjectKey, Entry<QUICPolicy>>,
@@ -85,6 +86,7 @@ impl fmt::Debug for Resources {
             .field("gateways", &self.gateways.len())
             .field("listener_sets", &self.listener_sets.len())
             .field("http_routes", &self.http_routes.len())
+            .field("grpc_routes", &self.grpc_routes.len())
             .field("reference_grants", &self.reference_grants.len())
             .field("backend_tls_policies", &self.backend_tls_policies.len())
             .field("quic_policies", &self.quic_policies.len())

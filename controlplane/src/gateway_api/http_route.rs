@@ -10,8 +10,8 @@ use serde_json::Value;
 
 pub use self::{
     filter::{
-        HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter,
-        HttpUrlRewrite,
+        Fraction, HttpCors, HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirror,
+        HttpRequestRedirect, HttpRouteFilter, HttpUrlRewrite,
     },
     matches::{HttpPathMatch, HttpRouteMatch, HttpValueMatch},
 };
@@ -53,9 +53,8 @@ pub struct HttpRouteRule {
     pub backend_refs: Vec<HttpBackendRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<HttpRouteTimeouts>,
-    /// Kept as it came: judged only as present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Value>,
+    pub retry: Option<HttpRouteRetry>,
     /// Kept as it came: judged only as present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_persistence: Option<Value>,
@@ -71,7 +70,21 @@ pub struct HttpRouteTimeouts {
     pub backend_request: Option<String>,
 }
 
-/// `rules[].backendRefs[]`.
+/// `rules[].retry` (GEP-1731).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRouteRetry {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<i32>,
+    /// Further attempts after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+    /// A duration (GEP-2257).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<String>,
+}
+
+/// `rules[].backendRefs[]`, of HTTPRoutes and GRPCRoutes alike.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpBackendRef {

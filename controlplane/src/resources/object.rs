@@ -13,7 +13,7 @@ use k8s_openapi::{
 use super::{Entry, ObjectKey, Resources};
 use crate::{
     gateway_api::{
-        BackendTLSPolicy, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
+        BackendTLSPolicy, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet, ReferenceGrant,
     },
     policy::{GatewayParameters, QUICPolicy},
 };
@@ -81,6 +81,7 @@ kinds! {
     Gateway => gateways,
     ListenerSet => listener_sets,
     HTTPRoute => http_routes,
+    GRPCRoute => grpc_routes,
     ReferenceGrant => reference_grants,
     BackendTLSPolicy => backend_tls_policies,
     QUICPolicy => quic_policies,

@@ -304,6 +304,7 @@ static READERS: &[Reader] = &readers! {
     Gateway: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     ListenerSet: "gateway.networking.k8s.io/v1";
     HTTPRoute: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
+    GRPCRoute: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2";
     ReferenceGrant: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1";
     BackendTLSPolicy: "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3";
     QUICPolicy: "tidegate.dev/v1alpha1";
@@ -318,12 +319,11 @@ static READERS: &[Reader] = &readers! {
 const OUR_GROUPS: [&str; 4] = ["", GROUP, policy::GROUP, "discovery.k8s.io"];
 
 /// Kinds of those groups that have nothing to say to Tidegate.
-const KNOWN_KINDS: [&str; 24] = [
+const KNOWN_KINDS: [&str; 23] = [
     "Binding",
     "ComponentStatus",
     "Endpoints",
     "Event",
-    "GRPCRoute",
     "LimitRange",
     "Node",
     "PersistentVolume",

@@ -13,6 +13,7 @@ mod core;
 mod filter;
 mod form;
 mod gateway;
+mod grpc_route;
 mod http_route;
 mod matches;
 mod policy;
@@ -43,6 +44,7 @@ pub(super) fn check(kind: &str, object: &Value) -> Vec<Violation> {
         "Gateway" => gateway::check,
         "ListenerSet" => gateway::listener_set,
         "HTTPRoute" => http_route::check,
+        "GRPCRoute" => grpc_route::check,
         "ReferenceGrant" => policy::reference_grant,
         "BackendTLSPolicy" => policy::backend_tls,
         "Service" => core::service,

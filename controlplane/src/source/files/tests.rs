@@ -414,7 +414,7 @@ fn a_field_that_nothing_reads_is_mentioned() {
 #[test]
 fn kinds_for_others_are_left_out_and_mentioned() {
     let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: shop}\n---\n\
-                apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: shop}\n---\n";
+                apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: shop}\n---\n";
     let now = look(
         &mut Folder::default(),
         &[("a.yaml", &format!("{text}{}", route("shop", "/a")))],
@@ -426,7 +426,7 @@ fn kinds_for_others_are_left_out_and_mentioned() {
         .collect();
     let expected = [
         ("Deployment default/shop", Effect::ObjectIgnored),
-        ("GRPCRoute default/shop", Effect::ObjectIgnored),
+        ("TLSRoute default/shop", Effect::ObjectIgnored),
     ];
     assert_eq!(objects, expected);
     assert_eq!(now.resources.http_routes.len(), 1);

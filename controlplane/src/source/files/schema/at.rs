@@ -115,16 +115,24 @@ impl<'a> At<'a> {
 
     /// A number in the field must be within the range.
     pub(super) fn range(&self, name: &str, range: RangeInclusive<i64>) {
-        if let Some(number) = self.number(name)
-            && !range.contains(&number)
-        {
+        if let Some(number) = self.number(name) {
+            self.judge_range(name, number, range);
+        }
+    }
+
+    /// This value must be within the range.
+    pub(super) fn own_range(&self, range: RangeInclusive<i64>) {
+        if let Some(number) = self.value.as_i64() {
+            self.judge_range("", number, range);
+        }
+    }
+
+    fn judge_range(&self, name: &str, number: i64, range: RangeInclusive<i64>) {
+        if !range.contains(&number) {
             let (least, most) = range.into_inner();
             let message = format!("{number} is out of range");
-            self.refuse(
-                name,
-                message,
-                format!("write a number from {least} to {most}"),
-            );
+            let remedy = format!("write a number from {least} to {most}");
+            self.refuse(name, message, remedy);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `filters[]` of an HTTPRoute's rule or of a backend.
+//! `filters[]` of a route's rule or of a backend.
 //!
 //! Filters that Tidegate does not have are checked too: the schema knows them.
 
@@ -6,17 +6,20 @@ use std::collections::BTreeSet;
 
 use super::{
     at::At,
-    form::{HEADER_VALUE, PATH_TEXT, PRECISE_HOSTNAME, TOKEN},
+    form::{HEADER_VALUE, ORIGIN, PATH_TEXT, PRECISE_HOSTNAME, TOKEN},
     reference,
 };
 use crate::translate::METHODS;
 
+/// Types of filters that a kind of route has, each with the field of its settings.
+pub(super) type Members = [(&'static str, &'static str)];
+
 /// The filters of what is at `at`.
-pub(super) fn check_list(at: &At<'_>) {
+pub(super) fn check_list(at: &At<'_>, members: &Members) {
     let filters = at.items("filters");
     let mut seen = BTreeSet::new();
     for filter in &filters {
-        check(filter);
+        check(filter, members);
         let type_ = filter.text("type").unwrap_or_default();
         if ONCE.contains(&type_) && !seen.insert(type_) {
             let message = format!("{type_} is there twice");
@@ -32,11 +35,11 @@ pub(super) fn check_list(at: &At<'_>) {
     }
 }
 
-fn check(at: &At<'_>) {
-    let words: Vec<_> = MEMBERS.iter().map(|(word, _)| *word).collect();
+fn check(at: &At<'_>, members: &Members) {
+    let words: Vec<_> = members.iter().map(|(word, _)| *word).collect();
     at.one_of("type", &words);
     if at.text("type").is_some_and(|type_| words.contains(&type_)) {
-        at.union(&MEMBERS);
+        at.union(members);
     }
     for member in ["requestHeaderModifier", "responseHeaderModifier"] {
         if let Some(modifier) = at.field(member) {
@@ -100,15 +103,12 @@ fn path(at: &At<'_>) {
 }
 
 fn check_mirror(at: &At<'_>) {
-    at.needs("backendRef");
     if let Some(backend) = at.field("backendRef") {
-        backend.needs("name");
         reference::backend(&backend);
     }
     at.range("percent", 0..=100);
     if let Some(fraction) = at.field("fraction") {
         let denominator = fraction.number("denominator").unwrap_or(100);
-        fraction.needs("numerator");
         fraction.range("denominator", 1..=i64::from(i32::MAX));
         fraction.range("numerator", 0..=denominator.max(0));
         if at.has("percent") {
@@ -118,6 +118,9 @@ fn check_mirror(at: &At<'_>) {
 }
 
 fn check_cors(at: &At<'_>) {
+    for origin in at.items("allowOrigins") {
+        origin.own_form(&ORIGIN);
+    }
     for method in at.items("allowMethods") {
         if let Some(text) = method.own_text()
             && text != "*"
@@ -141,8 +144,8 @@ fn check_cors(at: &At<'_>) {
     at.range("maxAge", 1..=i64::from(i32::MAX));
 }
 
-/// Types of filters, and the fields with their settings. The last is experimental.
-const MEMBERS: [(&str, &str); 8] = [
+/// Of an HTTPRoute. The last is experimental.
+pub(super) const HTTP: [(&str, &str); 8] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
     ("RequestMirror", "requestMirror"),
@@ -151,6 +154,14 @@ const MEMBERS: [(&str, &str); 8] = [
     ("ExtensionRef", "extensionRef"),
     ("CORS", "cors"),
     ("ExternalAuth", "externalAuth"),
+];
+
+/// Of a GRPCRoute.
+pub(super) const GRPC: [(&str, &str); 4] = [
+    ("RequestHeaderModifier", "requestHeaderModifier"),
+    ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ("RequestMirror", "requestMirror"),
+    ("ExtensionRef", "extensionRef"),
 ];
 
 /// Types of which a list may have one.

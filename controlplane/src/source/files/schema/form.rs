@@ -167,6 +167,58 @@ pub(super) static URI: Form = form(
     "write a scheme, `://` and the rest",
 );
 
+/// Of CORS: `*`, or an origin whose host may be `*` or begin with `*.`.
+pub(super) static ORIGIN: Form = form(
+    "origin",
+    253,
+    |text| text == "*" || is_origin(text),
+    "write `*`, or http:// or https:// and a host, which may begin with `*.`",
+);
+/// Of a GRPCRoute's match of type Exact.
+pub(super) static GRPC_SERVICE: Form = Form {
+    may_be_empty: true,
+    ..form(
+        "gRPC service",
+        1024,
+        |text| {
+            text.strip_prefix('.')
+                .unwrap_or(text)
+                .split('.')
+                .all(is_identifier)
+        },
+        "write it with its package, like `shop.v1.Cart`",
+    )
+};
+pub(super) static GRPC_METHOD: Form = Form {
+    may_be_empty: true,
+    ..form(
+        "gRPC method",
+        1024,
+        is_identifier,
+        "write letters, digits and `_`",
+    )
+};
+
+fn is_origin(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let Some(rest) = rest else { return false };
+    let (host, port) = rest.split_once(':').unwrap_or((rest, "80"));
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| alphanumeric(b) || b == b'-');
+    let host = host.strip_prefix("*.").unwrap_or(host);
+    (host == "*" || host.split('.').all(label))
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_identifier(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().all(|b| alphanumeric(*b) || *b == b'_')
+        && bytes.first().is_some_and(|b| !b.is_ascii_digit())
+}
+
 fn alphanumeric(b: u8) -> bool {
     b.is_ascii_alphanumeric()
 }

@@ -25,12 +25,12 @@ fn check_rule(rule: &At<'_>) {
     for one in rule.items("matches") {
         matches::check(&one);
     }
-    filter::check_list(rule);
+    filter::check_list(rule, &filter::HTTP);
     let backends = rule.items("backendRefs");
     for backend in &backends {
         reference::backend(backend);
         backend.range("weight", 0..=1_000_000);
-        filter::check_list(backend);
+        filter::check_list(backend, &filter::HTTP);
     }
     let filters = rule.items("filters");
     if !backends.is_empty() && filters.iter().any(|filter| filter.has("requestRedirect")) {
@@ -46,6 +46,17 @@ fn check_rule(rule: &At<'_>) {
     if let Some(timeouts) = rule.field("timeouts") {
         check_timeouts(&timeouts);
     }
+    if let Some(retry) = rule.field("retry") {
+        check_retry(&retry);
+    }
+}
+
+fn check_retry(retry: &At<'_>) {
+    for code in retry.items("codes") {
+        code.own_range(400..=599);
+    }
+    retry.range("attempts", 1..=i64::from(i32::MAX));
+    retry.form("backoff", &DURATION);
 }
 
 /// A prefix can be replaced only where it is clear which one matched.

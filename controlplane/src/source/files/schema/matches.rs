@@ -1,4 +1,4 @@
-//! `matches[]` of an HTTPRoute's rule.
+//! `matches[]` of a rule.
 
 use super::{
     at::At,
@@ -20,7 +20,7 @@ pub(super) fn check(at: &At<'_>) {
     at.one_of("method", &METHODS);
 }
 
-fn values(at: &At<'_>, list: &str, form: &Form) {
+pub(super) fn values(at: &At<'_>, list: &str, form: &Form) {
     for one in at.items(list) {
         one.one_of("type", &["Exact", "RegularExpression"]);
         one.form("name", &TOKEN);
