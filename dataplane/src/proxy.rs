@@ -25,7 +25,7 @@ pub mod tcp;
 pub mod upstream;
 mod wire;
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, Version, header};
 
@@ -42,6 +42,7 @@ use crate::{
     route::{Matched, RouteTable},
     shard::Shard,
     snapshot::{BindingKey, Configuration, HttpLimits, Listener, Scheme},
+    tls::Terms,
 };
 
 /// Where requests come from: one of these for each downstream connection.
@@ -58,6 +59,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// SNI of the handshake, lower case. `None`: no TLS, or no SNI in it.
     pub server_name: Option<Rc<str>>,
+    /// What the handshake was made under. `None`: no TLS.
+    pub terms: Option<Arc<Terms>>,
     peer: Cell<SocketAddr>,
 }
 
@@ -89,8 +92,15 @@ impl Origin {
             transport,
             local,
             server_name,
+            terms: None,
             peer,
         }
+    }
+
+    /// The same, after a handshake under these terms.
+    #[must_use]
+    pub fn under(self, terms: Option<Arc<Terms>>) -> Self {
+        Self { terms, ..self }
     }
 
     /// The listeners' port.

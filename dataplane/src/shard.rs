@@ -47,7 +47,7 @@ use crate::{
     snapshot::{BindingKey, Configuration},
     sys,
     telemetry::Telemetry,
-    tls::TcpAcceptor,
+    tls::{Contexts, TcpAcceptor},
 };
 
 /// A shard, as everything on its thread sees it.
@@ -68,6 +68,7 @@ pub struct Shard {
     pub telemetry: Arc<Telemetry>,
     configuration: RefCell<Rc<Configuration>>,
     bound: RefCell<BTreeMap<BindingKey, Bound>>,
+    contexts: RefCell<Contexts>,
     keys: RefCell<Rc<EndpointKeys>>,
     drains: RefCell<Drains>,
     sideways: Vec<mpsc::Sender<Datagram>>,
@@ -260,6 +261,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         telemetry,
         configuration: RefCell::new(Rc::new(Configuration::clone(&first))),
         bound: RefCell::default(),
+        contexts: RefCell::default(),
         keys: RefCell::new(Rc::new(apply::endpoint_keys(&first.snapshot.keys))),
         drains: RefCell::default(),
         sideways,

@@ -12,6 +12,7 @@ mod binding;
 mod certificate;
 mod cidr;
 mod claims;
+mod client_validation;
 mod endpoints;
 mod filters;
 mod keys;
@@ -36,6 +37,7 @@ pub use self::{
     binding::{Binding, BindingKey, Scheme},
     certificate::Certificate,
     cidr::{Cidr, InvalidCidr},
+    client_validation::ClientValidation,
     endpoints::Endpoints,
     keys::{CidKey, Keys, SecretKey, TicketKey},
     limits::HttpLimits,

@@ -2,34 +2,37 @@
 //!
 //! Each binding has a root context, which sees the ClientHello, and a context for each
 //! certificate of each listener, which the root puts in place by server name (RFC 6066 3)
-//! before anything else is decided. Contexts are built anew when the snapshot changes;
-//! connections that live keep theirs. Session tickets are made with the shared keys
-//! ([`tickets`]) and bound to listener and transport, so that a session never resumes
-//! across virtual hosts.
+//! before anything else is decided. When the snapshot changes, contexts are built for what
+//! is new in it ([`Contexts`]); connections that live keep theirs. Session tickets are made
+//! with the shared keys ([`Tickets`]) and bound to listener, transport and the authorities
+//! of clients, so that a session never resumes across virtual hosts. What a handshake was
+//! made under stays with its session ([`Terms`]).
 
+mod host;
 mod quic;
 mod tcp;
+mod terms;
 mod tickets;
 
 use std::sync::Arc;
 
 use boring::{
     error::ErrorStack,
-    sha::sha256,
     ssl::{
-        AlpnError, NameType, SelectCertError, SslContext, SslContextBuilder, SslMethod, SslVersion,
+        AlpnError, NameType, SelectCertError, SslContextBuilder, SslMethod, SslVersion,
         select_next_proto,
     },
 };
 
+use self::host::Host;
 pub use self::{
+    host::Contexts,
     quic::quic_config,
     tcp::{AcceptError, TcpAcceptor},
+    terms::Terms,
+    tickets::Tickets,
 };
-use crate::{
-    route::HostPattern,
-    snapshot::{Binding, Certificate, Listener, TicketKey},
-};
+use crate::snapshot::Binding;
 
 /// A binding whose TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +69,14 @@ impl Door {
 fn root(
     door: Door,
     binding: &Arc<Binding>,
-    tickets: &Arc<[TicketKey]>,
+    tickets: &Tickets,
+    contexts: &mut Contexts,
 ) -> Result<SslContextBuilder, TlsError> {
     let hosts: Vec<Vec<Host>> = binding
         .listeners
         .iter()
         .map(|listener| {
-            let host = |certificate| Host::new(door, listener, certificate, tickets);
+            let host = |certificate| Host::new(door, listener, certificate, tickets, contexts);
             listener.certificates.iter().map(host).collect()
         })
         .collect::<Result<_, _>>()?;
@@ -86,16 +90,14 @@ fn root(
             .servername(NameType::HOST_NAME)
             .map(str::to_ascii_lowercase);
         let host = choose(&binding, &hosts, name.as_deref()).ok_or(SelectCertError::ERROR)?;
-        hello
-            .ssl_mut()
-            .set_ssl_context(&host.context)
+        host.take_over(hello.ssl_mut())
             .map_err(|_| SelectCertError::ERROR)
     });
     Ok(builder)
 }
 
 /// What root and host contexts have in common.
-fn base(door: Door, tickets: &Arc<[TicketKey]>) -> Result<SslContextBuilder, TlsError> {
+fn base(door: Door, tickets: &Tickets) -> Result<SslContextBuilder, TlsError> {
     let mut builder = SslContextBuilder::new(SslMethod::tls())?;
     let lowest = match door {
         Door::Quic => SslVersion::TLS1_3,
@@ -107,63 +109,24 @@ fn base(door: Door, tickets: &Arc<[TicketKey]>) -> Result<SslContextBuilder, Tls
         // RFC 7301 3.2: no protocol in common is fatal. Who offers none is not called for.
         select_next_proto(door.protocols(), offered).ok_or(AlpnError::ALERT_FATAL)
     });
-    tickets::install(&mut builder, tickets.clone());
+    tickets.install(&mut builder);
     Ok(builder)
 }
 
-/// A certificate of a listener, with the names that it is for.
-struct Host {
-    names: Vec<HostPattern>,
-    context: SslContext,
-}
-
-impl Host {
-    fn new(
-        door: Door,
-        listener: &Listener,
-        certificate: &Arc<Certificate>,
-        tickets: &Arc<[TicketKey]>,
-    ) -> Result<Self, TlsError> {
-        let mut builder = base(door, tickets)?;
-        let (leaf, intermediates) = certificate
-            .chain
-            .split_first()
-            .ok_or(TlsError::NoCertificate)?;
-        builder.set_certificate(leaf)?;
-        for intermediate in intermediates {
-            builder.add_extra_chain_cert(intermediate.clone())?;
-        }
-        builder.set_private_key(&certificate.key)?;
-        let context_id = format!("{door:?} {}", listener.id);
-        builder.set_session_id_context(&sha256(context_id.as_bytes()))?;
-        let names = leaf.subject_alt_names();
-        let names = names
-            .iter()
-            .flatten()
-            .filter_map(|name| name.dnsname()?.parse().ok());
-        Ok(Self {
-            names: names.collect(),
-            context: builder.build(),
-        })
-    }
-}
-
-/// The certificate for a server name: of the listener with the most specific host name,
-/// the first that has the name, else its first. Who names nobody gets the first of all.
+/// The certificate for a server name: of the connection's listener the first that has the
+/// name, else its first.
 fn choose<'a>(binding: &Binding, hosts: &'a [Vec<Host>], name: Option<&str>) -> Option<&'a Host> {
-    let Some(name) = name else {
-        return hosts.iter().flatten().next();
-    };
-    let listener = binding.listener_for(name)?;
+    let listener = binding.listener_of_connection(name);
     let index = binding
         .listeners
         .iter()
         .position(|other| Arc::ptr_eq(other, listener))?;
-    let hosts = &hosts[index];
-    hosts
-        .iter()
-        .find(|host| host.names.iter().any(|pattern| pattern.matches(name)))
-        .or(hosts.first())
+    let hosts = hosts.get(index)?;
+    let has = |host: &&Host| {
+        let names = host.names.iter();
+        name.is_some_and(|name| names.into_iter().any(|pattern| pattern.matches(name)))
+    };
+    hosts.iter().find(has).or(hosts.first())
 }
 
 /// The hybrid post-quantum group first, then the classical ones.

@@ -20,8 +20,9 @@ pub use configuration::{
     RetryMode, Route, Rule, Snapshot, UrlRewrite, ValueMatch,
 };
 pub use connection::{
-    AuditStats, CloseBehaviour, CloseSelected, Closed, ClosedBy, Connection, ConnectionList,
-    HandshakeInfo, PathChange, Selector, SocketStats, StartupExit, StartupExitReason, TlsInfo,
+    AuditStats, ClientCertificate, CloseBehaviour, CloseSelected, Closed, ClosedBy, Connection,
+    ConnectionList, HandshakeInfo, PathChange, Selector, SocketStats, StartupExit,
+    StartupExitReason, TlsInfo,
 };
 pub use fleet::{
     Condition, Dataplane, DataplaneList, DataplaneState, DrainBody, Drained, Hello, KeysRotated,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     path::Rejected,
     snapshot::{Binding, Configuration, Listener},
+    tls::Terms,
 };
 
 /// A request that is well formed and has a listener.
@@ -41,6 +42,10 @@ pub(super) fn accept<'a, B>(
         .binding(&origin.binding)
         .ok_or(Failure::NoRoute)?;
     let listener = listener(binding, origin.server_name.as_deref(), &host.name)?;
+    let terms = origin.terms.as_deref();
+    if !may_come_over(listener, terms) {
+        return Err(Failure::Misdirected);
+    }
     if !listener.admission.admits(origin.peer().ip().to_canonical()) {
         return Err(Failure::Forbidden);
     }
@@ -69,6 +74,14 @@ fn listener<'a>(
         return Err(Failure::Misdirected);
     }
     Ok(listener)
+}
+
+/// Whether a connection under these terms has shown what the listener wants clients to show.
+fn may_come_over(listener: &Listener, terms: Option<&Terms>) -> bool {
+    match terms {
+        Some(terms) => terms.suffice_for(listener),
+        None => listener.client_validation.is_none(),
+    }
 }
 
 /// Takes out of the fields what was for this connection, or is not the client's to say,

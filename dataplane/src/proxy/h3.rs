@@ -35,6 +35,7 @@ use crate::{
     },
     shard::Shard,
     snapshot::{BindingKey, Scheme},
+    tls::Terms,
 };
 
 /// HTTP/3 on one connection.
@@ -83,6 +84,8 @@ impl ApplicationOverQuic for H3 {
         let server_name = qconn
             .server_name()
             .map(|name| name.to_ascii_lowercase().into());
+        let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+        let terms = Terms::get(ssl);
         let origin = Origin::new(
             self.shard.clone(),
             self.binding.clone(),
@@ -91,7 +94,8 @@ impl ApplicationOverQuic for H3 {
             self.connection.local_addr(),
             server_name,
             self.connection.peer_addr(),
-        );
+        )
+        .under(terms);
         self.serving = Some(Serving {
             h3: h3.map_err(protocol)?,
             origin: Rc::new(origin),

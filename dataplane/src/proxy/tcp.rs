@@ -32,7 +32,7 @@ use crate::{
     quic::stats::tls_info,
     shard::Shard,
     snapshot::{Binding, BindingKey, HttpLimits, Listener, Scheme},
-    tls::AcceptError,
+    tls::{AcceptError, Terms},
 };
 
 /// Accepts on these sockets until it is dropped. Connections live on as tasks of their
@@ -123,6 +123,12 @@ struct Accepted {
     limits: HttpLimits,
 }
 
+/// What was agreed on, in clear or over TLS.
+struct Session {
+    info: TlsInfo,
+    terms: Option<Arc<Terms>>,
+}
+
 impl Accepted {
     async fn over_tls(self, wire: Wire, registered: &Registered) -> Ending {
         let Some(acceptor) = self.shard.tls(&self.key) else {
@@ -145,13 +151,12 @@ impl Accepted {
         let multiplex = ssl.selected_alpn_protocol() == Some(b"h2");
         let alpn: &[u8] = if multiplex { b"h2" } else { b"http/1.1" };
         let info = tls_info(ssl, alpn, ssl.session_reused(), false);
-        let listener = match &*info.server_name {
-            "" => None,
-            name => self.binding.listener_for(name),
-        };
-        let listener = listener.unwrap_or(&self.binding.listeners[0]).clone();
+        let terms = Terms::get(ssl);
+        let listener = self.binding.listener_of_connection(Some(&info.server_name));
+        let listener = listener.clone();
         self.live.listener.replace(Some(listener.id.clone()));
-        self.speak(stream, multiplex, info, Some(&listener), registered)
+        let tls = Session { info, terms };
+        self.speak(stream, multiplex, tls, Some(&listener), registered)
             .await
     }
 
@@ -170,6 +175,7 @@ impl Accepted {
             alpn: alpn.into(),
             ..TlsInfo::default()
         };
+        let tls = Session { info, terms: None };
         // Among several, the first request's host tells.
         let only = match &*self.binding.listeners {
             [only] => Some(only.clone()),
@@ -178,7 +184,7 @@ impl Accepted {
         self.live
             .listener
             .replace(only.as_ref().map(|listener| listener.id.clone()));
-        self.speak(wire, multiplex, info, only.as_ref(), registered)
+        self.speak(wire, multiplex, tls, only.as_ref(), registered)
             .await
     }
 
@@ -186,7 +192,7 @@ impl Accepted {
         self,
         stream: S,
         multiplex: bool,
-        tls: TlsInfo,
+        Session { info: tls, terms }: Session,
         listener: Option<&Arc<Listener>>,
         registered: &Registered,
     ) -> Ending
@@ -215,7 +221,8 @@ impl Accepted {
             self.live.local,
             server_name,
             self.live.peer,
-        );
+        )
+        .under(terms);
         let streams = Streams::default();
         let service = Requests {
             link: Rc::new(Link {

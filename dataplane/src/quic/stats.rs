@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use boring::ssl::SslRef;
+use boring::{hash::MessageDigest, ssl::SslRef, x509::X509};
 use tidegate_proto::v1;
 
 use super::QuicheConnection;
+use crate::tls::Terms;
 
 /// The statistics of this moment. The path is the active one, also after a migration.
 pub fn socket_stats(qconn: &QuicheConnection) -> v1::SocketStats {
@@ -71,8 +72,38 @@ pub(crate) fn tls_info(ssl: &SslRef, alpn: &[u8], resumed: bool, early_data: boo
         group: ssl.curve_name().unwrap_or_default().to_owned(),
         resumed,
         early_data,
+        client_certificate: ssl
+            .peer_certificate()
+            .map(|certificate| client_certificate(ssl, &certificate)),
     }
 }
+
+fn client_certificate(ssl: &SslRef, certificate: &X509) -> v1::ClientCertificate {
+    let digest = certificate.digest(MessageDigest::sha256());
+    let names = certificate.subject_alt_names();
+    let names = names
+        .iter()
+        .flatten()
+        .filter_map(|name| name.dnsname().or(name.uri()));
+    v1::ClientCertificate {
+        sha256: digest.map_or_else(|_| String::new(), |digest| hex(&digest)),
+        subject: certificate
+            .subject_name()
+            .print_ex(RFC_2253)
+            .unwrap_or_default(),
+        subject_alt_names: names.take(MOST_NAMES).map(str::to_owned).collect(),
+        verified: Terms::get(ssl).is_some_and(|terms| terms.verified),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `XN_FLAG_RFC2253`.
+const RFC_2253: i32 = 0x0111_0317;
+/// A client does not make the record grow.
+const MOST_NAMES: usize = 16;
 
 /// Adds the close frames of both sides to `audit`.
 pub(crate) fn close_codes(qconn: &QuicheConnection, audit: &mut v1::AuditStats) {

@@ -31,9 +31,9 @@ use crate::{
         listener::{Listener as QuicListener, Settings},
         udp::UdpSocket,
     },
-    snapshot::{Binding, BindingKey, Configuration, Keys, Scheme, TicketKey},
+    snapshot::{Binding, BindingKey, Configuration, Keys, Scheme},
     task::Task,
-    tls::{TcpAcceptor, TlsError, quic_config},
+    tls::{Contexts, TcpAcceptor, Tickets, TlsError, quic_config},
 };
 
 /// What a binding of the next configuration needs.
@@ -57,10 +57,11 @@ impl Shard {
         let serving = self.configuration();
         let same = serving.snapshot.version == snapshot.version && !self.bound.borrow().is_empty();
         if !same {
-            let tickets: Arc<[TicketKey]> = snapshot.keys.ticket.clone().into();
+            let tickets = Tickets::new(&snapshot.keys.ticket);
+            let mut contexts = self.contexts.borrow().successor();
             let mut prepared = Vec::new();
             for binding in &snapshot.bindings {
-                match self.prepare(binding, &tickets) {
+                match self.prepare(binding, &tickets, &mut contexts) {
                     Ok(ready) => prepared.push(ready),
                     Err(rejection) => applied.rejections.push(rejection),
                 }
@@ -68,6 +69,8 @@ impl Shard {
             if !applied.rejections.is_empty() {
                 return applied;
             }
+            contexts.settle();
+            *self.contexts.borrow_mut() = contexts;
             *self.keys.borrow_mut() = Rc::new(endpoint_keys(&snapshot.keys));
             *self.configuration.borrow_mut() = Rc::new(Configuration::clone(next));
             self.retire(&prepared);
@@ -83,7 +86,8 @@ impl Shard {
     fn prepare(
         &self,
         binding: &Arc<Binding>,
-        tickets: &Arc<[TicketKey]>,
+        tickets: &Tickets,
+        contexts: &mut Contexts,
     ) -> Result<Prepared, Rejection> {
         let tls_failed =
             |error: TlsError| rejection(binding, "certificate_ids", &error.to_string());
@@ -93,12 +97,13 @@ impl Shard {
             .find(|listener| listener.http3.is_some());
         let secure = binding.scheme == Scheme::Https;
         let tls = secure
-            .then(|| TcpAcceptor::new(binding, tickets))
+            .then(|| TcpAcceptor::new(binding, tickets, contexts))
             .transpose()
             .map_err(tls_failed)?;
         let settings = match http3 {
             Some(listener) => Some(Settings {
-                config: quic_config(binding, &listener.quic, tickets).map_err(tls_failed)?,
+                config: quic_config(binding, &listener.quic, tickets, contexts)
+                    .map_err(tls_failed)?,
                 retry: listener.quic.retry,
                 handshake_timeout: listener.quic.handshake_timeout,
             }),

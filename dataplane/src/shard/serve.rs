@@ -8,7 +8,7 @@ use super::Shard;
 use crate::{
     proxy::h3::H3,
     quic::{Closing, ConnectionShutdownBehaviour, InitialConnection, QuicConnection},
-    snapshot::{Binding, BindingKey, Listener},
+    snapshot::{BindingKey, Listener},
 };
 
 impl Shard {
@@ -44,8 +44,8 @@ impl Shard {
         let listener = configuration
             .snapshot
             .binding(key)
-            .and_then(|binding| listener_of(binding, &name))
-            .ok_or_else(|| refusal(H3_REQUEST_REJECTED, "no listener serves this name"))?;
+            .map(|binding| binding.listener_of_connection(Some(&*name)))
+            .ok_or_else(|| refusal(H3_REQUEST_REJECTED, "the listener is gone"))?;
         connection.set_listener(listener.id.clone());
         if listener.http3.is_none() {
             return Err(refusal(H3_VERSION_FALLBACK, "HTTP/3 is off for this name"));
@@ -54,15 +54,6 @@ impl Shard {
             return Err(refusal(listener.admission.error_code, "not admitted"));
         }
         Ok(listener.clone())
-    }
-}
-
-/// The listener of a server name; of those who name nobody, the first.
-fn listener_of<'a>(binding: &'a Binding, name: &str) -> Option<&'a Arc<Listener>> {
-    if name.is_empty() {
-        binding.listeners.first()
-    } else {
-        binding.listener_for(name)
     }
 }
 

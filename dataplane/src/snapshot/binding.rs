@@ -47,6 +47,15 @@ impl Binding {
         self.hosts.get(&canonical_host(host))
     }
 
+    /// The listener that a connection is for, by its server name. Who gives none gets the
+    /// listener for every name. Where nothing else serves, the first does: such connections
+    /// get its certificate and settings, and their requests find their listeners by their
+    /// authorities, or none.
+    pub fn listener_of_connection(&self, server_name: Option<&str>) -> &Arc<Listener> {
+        self.listener_for(server_name.unwrap_or_default())
+            .unwrap_or(&self.listeners[0])
+    }
+
     /// The HTTP/3 settings of the first listener that has them: whether to open a UDP
     /// socket, and what to say in Alt-Svc where no listener is known yet.
     pub fn http3(&self) -> Option<&Http3> {

@@ -9,6 +9,7 @@ use super::{
     admission::{self, Admission},
     binding::{BindingKey, Scheme},
     certificate::{Certificate, Certificates},
+    client_validation::{self, ClientValidation},
     limits::{self, HttpLimits},
     problems::{Object, Problems},
     transport::{self, QuicTransport},
@@ -23,6 +24,8 @@ pub struct Listener {
     pub hostname: HostPattern,
     /// In order of preference. Empty with HTTP only.
     pub certificates: Vec<Arc<Certificate>>,
+    /// `None`: clients are not asked for certificates.
+    pub client_validation: Option<ClientValidation>,
     /// `None`: HTTP/3 is off.
     pub http3: Option<Http3>,
     pub quic: QuicTransport,
@@ -75,6 +78,8 @@ pub(super) fn parse(
     let hostname = object.accept("hostname", wire.hostname.parse::<HostPattern>());
     let backend_certificate = backend_certificate(wire, certificates, &mut object);
     let certificates = chosen(wire, scheme, certificates, &mut object);
+    let client_validation =
+        client_validation::parse(wire.client_validation.as_ref(), scheme, &mut object);
     let http3 = http3(wire, scheme, key.as_ref(), &mut object);
     let quic = transport::parse(&wire.quic.clone().unwrap_or_default(), &mut object);
     let admission = admission::parse(&wire.admission.clone().unwrap_or_default(), &mut object);
@@ -84,6 +89,7 @@ pub(super) fn parse(
             id: wire.id.as_str().into(),
             hostname,
             certificates,
+            client_validation,
             http3,
             quic: quic?,
             admission: admission?,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Door, TlsError, root};
-use crate::snapshot::{Binding, CongestionControl, QuicTransport, TicketKey};
+use super::{Contexts, Door, Tickets, TlsError, root};
+use crate::snapshot::{Binding, CongestionControl, QuicTransport};
 
 /// What new QUIC connections of a binding get. The transport settings are those of its
 /// first listener with HTTP/3: they are sent before the server name is known for certain.
@@ -13,9 +13,10 @@ use crate::snapshot::{Binding, CongestionControl, QuicTransport, TicketKey};
 pub fn quic_config(
     binding: &Arc<Binding>,
     transport: &QuicTransport,
-    tickets: &Arc<[TicketKey]>,
+    tickets: &Tickets,
+    contexts: &mut Contexts,
 ) -> Result<quiche::Config, TlsError> {
-    let builder = root(Door::Quic, binding, tickets)?;
+    let builder = root(Door::Quic, binding, tickets, contexts)?;
     let mut config =
         quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
     config.set_max_idle_timeout(transport.max_idle_timeout.as_millis() as u64);

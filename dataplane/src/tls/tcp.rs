@@ -9,8 +9,8 @@ use tokio::{
 };
 use tokio_boring::{SslStream, SslStreamBuilder};
 
-use super::{Door, TlsError, root};
-use crate::snapshot::{Binding, TicketKey};
+use super::{Contexts, Door, Tickets, TlsError, root};
+use crate::snapshot::Binding;
 
 /// Accepts TLS on one binding.
 pub struct TcpAcceptor {
@@ -33,9 +33,13 @@ impl TcpAcceptor {
     ///
     /// # Errors
     /// When BoringSSL refuses a certificate.
-    pub fn new(binding: &Arc<Binding>, tickets: &Arc<[TicketKey]>) -> Result<Self, TlsError> {
+    pub fn new(
+        binding: &Arc<Binding>,
+        tickets: &Tickets,
+        contexts: &mut Contexts,
+    ) -> Result<Self, TlsError> {
         Ok(Self {
-            context: root(Door::Tcp, binding, tickets)?.build(),
+            context: root(Door::Tcp, binding, tickets, contexts)?.build(),
         })
     }
 

@@ -3,14 +3,43 @@
 
 use std::sync::Arc;
 
-use boring::{hash::MessageDigest, rand::rand_bytes, ssl::SslContextBuilder, symm::Cipher};
+use boring::{
+    hash::MessageDigest, rand::rand_bytes, sha::Sha256, ssl::SslContextBuilder, symm::Cipher,
+};
 
 use crate::{
     snapshot::TicketKey,
     sys::{self, CipherCtxRef, HmacCtxRef, TicketKeyCallbackResult},
 };
 
-pub(super) fn install(builder: &mut SslContextBuilder, keys: Arc<[TicketKey]>) {
+/// The keys, newest first.
+#[derive(Clone)]
+pub struct Tickets {
+    keys: Arc<[TicketKey]>,
+    /// Of all of them.
+    pub(super) fingerprint: [u8; 32],
+}
+
+impl Tickets {
+    pub fn new(keys: &[TicketKey]) -> Self {
+        let mut hash = Sha256::new();
+        for key in keys {
+            hash.update(&key.name);
+            hash.update(&key.hmac);
+            hash.update(&key.aes);
+        }
+        Self {
+            keys: keys.into(),
+            fingerprint: hash.finish(),
+        }
+    }
+
+    pub(super) fn install(&self, builder: &mut SslContextBuilder) {
+        install(builder, self.keys.clone());
+    }
+}
+
+fn install(builder: &mut SslContextBuilder, keys: Arc<[TicketKey]>) {
     sys::set_ticket_key_callback(builder, move |name, iv, cipher, hmac, making| {
         let key = if making {
             keys.first()

@@ -86,6 +86,21 @@ mirror! {
         resumed: bool,
         /// 0-RTT data was accepted.
         early_data: bool,
+        /// What the client showed, where a listener asks for it.
+        client_certificate: Option<ClientCertificate>,
+    }
+
+    /// A certificate that a client has shown.
+    ClientCertificate = v1::ClientCertificate {
+        /// Of the DER form, lower-case hex.
+        sha256: String,
+        /// RFC 2253.
+        #[schema(example = "CN=device-7,O=Example")]
+        subject: String,
+        /// DNS names and URIs, the first 16.
+        subject_alt_names: Vec<String>,
+        /// It leads to an authority of the listener.
+        verified: bool,
     }
 
     /// RFC 9002 state of the active path and totals of the connection.

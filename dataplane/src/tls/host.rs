@@ -1,0 +1,146 @@
+//! The context of one certificate of one listener.
+
+use std::{collections::HashMap, sync::Arc};
+
+use boring::{
+    error::ErrorStack,
+    sha::{Sha256, sha256},
+    ssl::{SslContext, SslRef, SslVerifyMode},
+};
+
+use super::{Door, Terms, Tickets, TlsError, base};
+use crate::{
+    route::HostPattern,
+    snapshot::{Certificate, Listener},
+};
+
+/// A certificate of a listener, with the names that it is for.
+pub(super) struct Host {
+    pub(super) names: Vec<HostPattern>,
+    context: SslContext,
+    /// Clients are asked for certificates; they must have one if it is set.
+    asks: Option<bool>,
+    terms: Arc<Terms>,
+}
+
+impl Host {
+    pub(super) fn new(
+        door: Door,
+        listener: &Listener,
+        certificate: &Arc<Certificate>,
+        tickets: &Tickets,
+        contexts: &mut Contexts,
+    ) -> Result<Self, TlsError> {
+        let leaf = certificate.chain.first().ok_or(TlsError::NoCertificate)?;
+        let key = key(door, listener, certificate, tickets);
+        let context = contexts.get(key, || context(door, listener, certificate, tickets))?;
+        let names = leaf.subject_alt_names();
+        let names = names
+            .iter()
+            .flatten()
+            .filter_map(|name| name.dnsname()?.parse().ok());
+        let validation = listener.client_validation.as_ref();
+        Ok(Self {
+            names: names.collect(),
+            context,
+            asks: validation.map(|validation| validation.required),
+            terms: Arc::new(Terms::of(listener)),
+        })
+    }
+
+    /// Goes on with a handshake under this certificate and this listener's terms.
+    pub(super) fn take_over(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
+        ssl.set_ssl_context(&self.context)?;
+        // A context's verification mode is not taken over with it.
+        match self.asks {
+            None => ssl.set_verify(SslVerifyMode::NONE),
+            Some(true) => {
+                ssl.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+            Some(false) => ssl.set_custom_verify_callback(SslVerifyMode::PEER, |_| Ok(())),
+        }
+        self.terms.put(ssl)
+    }
+}
+
+fn context(
+    door: Door,
+    listener: &Listener,
+    certificate: &Certificate,
+    tickets: &Tickets,
+) -> Result<SslContext, TlsError> {
+    let mut builder = base(door, tickets)?;
+    let (leaf, intermediates) = certificate
+        .chain
+        .split_first()
+        .ok_or(TlsError::NoCertificate)?;
+    builder.set_certificate(leaf)?;
+    for intermediate in intermediates {
+        builder.add_extra_chain_cert(intermediate.clone())?;
+    }
+    builder.set_private_key(&certificate.key)?;
+    let mut context_id = format!("{door:?} {}", listener.id).into_bytes();
+    if let Some(validation) = &listener.client_validation {
+        // Who was let in by other authorities, or by none, has to show a certificate.
+        context_id.extend(validation.fingerprint);
+        builder.set_cert_store(validation.store()?);
+        for authority in &validation.authorities {
+            builder.add_client_ca(authority)?;
+        }
+    }
+    builder.set_session_id_context(&sha256(&context_id))?;
+    Ok(builder.build())
+}
+
+type Key = [u8; 32];
+
+/// Of everything that a context is made of.
+fn key(door: Door, listener: &Listener, certificate: &Certificate, tickets: &Tickets) -> Key {
+    let mut hash = Sha256::new();
+    hash.update(&[door as u8]);
+    hash.update(&certificate.fingerprint);
+    hash.update(&tickets.fingerprint);
+    let validation = listener.client_validation.as_ref();
+    hash.update(&validation.map_or([0; 32], |validation| validation.fingerprint));
+    hash.update(listener.id.as_bytes());
+    hash.finish()
+}
+
+/// The contexts of a configuration. The next one gets those that would be the same, so that
+/// a change of a route costs no work on certificates.
+#[derive(Default)]
+pub struct Contexts {
+    before: HashMap<Key, SslContext>,
+    now: HashMap<Key, SslContext>,
+}
+
+impl Contexts {
+    /// For the next configuration.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self {
+            before: self.now.clone(),
+            now: HashMap::new(),
+        }
+    }
+
+    /// The configuration is in service: what it has no use for is forgotten.
+    pub fn settle(&mut self) {
+        self.before = HashMap::new();
+    }
+
+    fn get(
+        &mut self,
+        key: Key,
+        make: impl FnOnce() -> Result<SslContext, TlsError>,
+    ) -> Result<SslContext, TlsError> {
+        if let Some(context) = self.now.get(&key).or_else(|| self.before.get(&key)) {
+            let context = context.clone();
+            self.now.insert(key, context.clone());
+            return Ok(context);
+        }
+        let context = make()?;
+        self.now.insert(key, context.clone());
+        Ok(context)
+    }
+}
