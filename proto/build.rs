@@ -2,11 +2,12 @@
 
 use std::{env, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "tidegate/v1/snapshot.proto",
     "tidegate/v1/control.proto",
     "tidegate/v1/telemetry.proto",
     "tidegate/v1/admin.proto",
+    "tidegate/v1/trust.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +19,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .btree_map(".")
         // Key material never reaches a log through a derived `Debug`.
-        .skip_debug([".tidegate.v1.Key", ".tidegate.v1.Certificate"])
+        .skip_debug([
+            ".tidegate.v1.Key",
+            ".tidegate.v1.Certificate",
+            ".tidegate.v1.EnrollRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

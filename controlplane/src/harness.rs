@@ -211,6 +211,7 @@ pub(crate) fn configuration(version: &str, backends: &[(&str, u32)]) -> Publishe
     Published {
         translation,
         problems: vec![],
+        as_of_ms: 0,
     }
 }
 

@@ -45,6 +45,7 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod translate;
+pub mod trust;
 
 pub use self::{
     config::{Args, Config, InvalidConfig, Source, Tuning},

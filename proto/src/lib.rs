@@ -1,8 +1,8 @@
 //! The protocol between Tidegate's planes.
 //!
-//! Four files under `tidegate/v1`: the configuration (`snapshot`), the session that
-//! carries it and the commands (`control`), the records of connections (`telemetry`)
-//! and the operator's API (`admin`). This crate owns their Rust types, the text form of
+//! Five files under `tidegate/v1`: the configuration (`snapshot`), the session that
+//! carries it and the commands (`control`), the records of connections (`telemetry`),
+//! the operator's API (`admin`) and the certificates of sessions (`trust`). This crate owns their Rust types, the text form of
 //! a [`ConnectionId`] and nothing else; both planes depend on it, and it on neither.
 
 #![forbid(unsafe_code)]

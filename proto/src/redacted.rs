@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::v1::{Certificate, Key};
+use crate::v1::{Certificate, EnrollRequest, Key};
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,6 +16,15 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate")
             .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EnrollRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrollRequest")
+            .field("dataplane_id", &self.dataplane_id)
+            .field("gateway", &self.gateway)
             .finish_non_exhaustive()
     }
 }

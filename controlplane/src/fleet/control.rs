@@ -90,7 +90,7 @@ struct Exchange<'a> {
     session: &'a Session,
     down: &'a Sender,
     feed: Feed,
-    outbox: VecDeque<Down>,
+    outbox: VecDeque<v1::SessionDown>,
     /// When the answer to the snapshot in flight is given up.
     deadline: Instant,
 }
@@ -114,8 +114,14 @@ impl<'a> Exchange<'a> {
             // Only into an empty box: what a slow dataplane was not sent yet is skipped.
             if self.outbox.is_empty() {
                 let published = configuration.borrow_and_update().clone();
-                self.outbox
-                    .extend(published.iter().flat_map(|now| self.feed.advance(now)));
+                if let Some(now) = published {
+                    let stamped = |message| v1::SessionDown {
+                        message: Some(message),
+                        as_of_ms: now.as_of_ms,
+                    };
+                    self.outbox
+                        .extend(self.feed.advance(&now).into_iter().map(stamped));
+                }
             }
             tokio::select! {
                 ended = self.session.ended() => return ended,
@@ -133,12 +139,16 @@ impl<'a> Exchange<'a> {
                 },
                 permit = self.down.reserve(), if !self.outbox.is_empty() => {
                     let Ok(permit) = permit else { return Ended::Disconnected };
-                    let message = self.outbox.pop_front();
-                    self.count(message.as_ref());
-                    permit.send(Ok(v1::SessionDown { message }));
+                    if let Some(message) = self.outbox.pop_front() {
+                        self.count(&message);
+                        permit.send(Ok(message));
+                    }
                 }
                 Some(command) = commands.recv(), if self.outbox.is_empty() => {
-                    self.outbox.push_back(Down::Command(command));
+                    self.outbox.push_back(v1::SessionDown {
+                        message: Some(Down::Command(command)),
+                        as_of_ms: 0,
+                    });
                 }
                 changed = configuration.changed(), if self.outbox.is_empty() => {
                     if changed.is_err() {
@@ -170,6 +180,11 @@ impl<'a> Exchange<'a> {
                 }
                 self.session.nacked(nack);
             }
+            Some(Up::Held(v1::Held { version })) => {
+                // Its Ack comes when it is in service; another replica sees to that.
+                self.feed.answered(&version, true);
+                debug!(dataplane = %self.name(), version, "snapshot held; another replica is followed");
+            }
             Some(Up::Reply(reply)) => self.session.replied(reply),
             Some(Up::State(state)) => self.session.stands(state),
             Some(Up::Hello(_)) => {
@@ -182,8 +197,8 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    fn count(&mut self, message: Option<&Down>) {
-        if let Some(Down::Snapshot(snapshot)) = message {
+    fn count(&mut self, message: &v1::SessionDown) {
+        if let Some(Down::Snapshot(snapshot)) = &message.message {
             self.deadline = Instant::now() + self.fleet.patience.answer;
             self.fleet.instruments.snapshots_sent.add(1, &[]);
             debug!(dataplane = %self.name(), version = %snapshot.version, "snapshot sent");

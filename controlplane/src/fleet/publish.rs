@@ -9,18 +9,21 @@ use tracing::{info, warn};
 
 use super::Fleet;
 use crate::{
+    clock::unix_millis,
     source::{Problem, Sourced},
     status::{ObjectStatus, programmed},
     translate::{Options, Translation, translate},
 };
 
 /// A configuration, and what is to be said about what it was made of.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// Snapshots, addresses and statuses.
     pub translation: Translation,
     /// What the source refused.
     pub problems: Vec<Problem>,
+    /// UNIX milliseconds at which it became the current one.
+    pub as_of_ms: i64,
 }
 
 impl Published {
@@ -69,6 +72,7 @@ pub(crate) async fn publish(
         let translated = tokio::task::spawn_blocking(move || Published {
             translation: translate(&sourced.resources, &options),
             problems: sourced.problems.clone(),
+            as_of_ms: 0,
         });
         match translated.await.context("translation failed") {
             Ok(published) => fleet.offer(published),
@@ -87,9 +91,13 @@ pub(crate) async fn publish(
 
 impl Fleet {
     /// Makes a configuration the current one; an equal one wakes nobody.
-    pub(crate) fn offer(&self, published: Published) {
+    pub(crate) fn offer(&self, mut published: Published) {
+        published.as_of_ms = unix_millis();
         self.configuration.send_if_modified(|current| {
-            if current.as_deref() == Some(&published) {
+            if current.as_deref().is_some_and(|current| {
+                current.translation == published.translation
+                    && current.problems == published.problems
+            }) {
                 return false;
             }
             let versions = |published: &Published| {

@@ -98,6 +98,7 @@ mod tests {
         Published {
             translation,
             problems: vec![],
+            as_of_ms: 0,
         }
     }
 

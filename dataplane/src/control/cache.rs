@@ -38,6 +38,7 @@ impl Cache {
         {
             let message = SessionDown {
                 message: Some(message),
+                as_of_ms: 0,
             };
             message
                 .encode_length_delimited(&mut bytes)

@@ -34,6 +34,7 @@ fn published(version: &str, backends: &[(&str, u32)]) -> Published {
             ..Default::default()
         },
         problems: vec![],
+        as_of_ms: 0,
     }
 }
 

@@ -48,6 +48,7 @@ impl Session {
     pub(super) async fn send(&self, message: Down) {
         let message = SessionDown {
             message: Some(message),
+            as_of_ms: 0,
         };
         self.down
             .send(Ok(message))

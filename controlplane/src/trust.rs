@@ -1,0 +1,17 @@
+//! Who may hold a session: the certificates between the planes.
+//!
+//! Owns the control plane's certificate authority ([`Authority`]), which all replicas
+//! share; the enrolment of dataplanes, which turns a ServiceAccount's token into a
+//! certificate that names Gateway and dataplane; and the TLS of both ports. What a
+//! certificate says is an [`Identity`]; `fleet` holds sessions and reports to it.
+//! Never here: who may command. That is `api::access`.
+
+mod authority;
+mod identity;
+mod roots;
+mod vault;
+
+pub use self::{
+    authority::{Authority, TrustError},
+    vault::{FileVault, Kept, Vault, VaultError},
+};
