@@ -24,7 +24,7 @@ pub(crate) fn target(address: IpAddr, port: u16, name: &str, authority: &Authori
 
 /// The first Gateway of the chart, trusted by the certificate that the chart made for it.
 pub(crate) fn trusting_secret(namespace: &str, address: IpAddr, port: u16) -> Target {
-    let gateway = get(&["--namespace", namespace, "gateway", "tidegate"]);
+    let gateway = get(&["--namespace", namespace, "gateway", "edge"]);
     let listeners = gateway["spec"]["listeners"].as_array().expect("listeners");
     let secret = listeners
         .iter()
@@ -48,7 +48,7 @@ pub(crate) fn trusting_secret(namespace: &str, address: IpAddr, port: u16) -> Ta
     config.alpn_protocols = vec![b"h3".to_vec()];
     Target {
         address: SocketAddr::new(address, port),
-        server_name: "tidegate.local".to_owned(),
+        server_name: "localhost".to_owned(),
         tls: Some(Arc::new(config)),
     }
 }

@@ -16,8 +16,8 @@ pub(crate) async fn one_helm_install_ends_with_a_response_over_http3(world: &mut
         "namespace {SYSTEM} is there already; this story begins with nothing"
     );
     world.helm("install", &["gateway.enabled=true"]);
-    object_is(SYSTEM, "gateway/tidegate", "Programmed", "True").await;
-    let gateway = address(SYSTEM, "tidegate");
+    object_is(SYSTEM, "gateway/edge", "Programmed", "True").await;
+    let gateway = address(SYSTEM, "edge");
     let trusted = client::trusting_secret(SYSTEM, gateway, 443);
     let answer = eventually("a response over HTTP/3", || client::fetch(&trusted, "/")).await;
     // There is no route yet, and the gateway says so itself.
@@ -40,8 +40,8 @@ spec:
       containers:
       - name: upstream
         image: {image}
-        imagePullPolicy: Never
-        args: [upstream, --listen, '0.0.0.0:8080']
+        imagePullPolicy: IfNotPresent
+        command: [/tidegate, upstream, --listen, '0.0.0.0:8080']
         readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
 ---
 apiVersion: v1
@@ -65,13 +65,13 @@ spec:
 ---
 {route}
 ",
-        image = world.image("tidegate"),
+        image = world.image(),
         certificate = certificate(&world.authority, "edge-tls"),
         route = route("shop", "/", "first"),
     ));
     object_is(SHOP, "gateway/edge", "Programmed", "True").await;
     object_is(SHOP, "httproute/shop", "Accepted", "True").await;
-    assert_ne!(address(SHOP, "edge"), address(SYSTEM, "tidegate"));
+    assert_ne!(address(SHOP, "edge"), address(SYSTEM, "edge"));
 
     let target = world.https();
     let answer = eventually("the route is served over HTTP/3", || async {
@@ -118,7 +118,7 @@ spec:
 
 pub(crate) async fn pods_have_no_privileges(_: &mut World) {
     for (namespace, selector) in [
-        (SYSTEM, "app.kubernetes.io/component=controlplane"),
+        (SYSTEM, "app.kubernetes.io/name=tidegate-controlplane"),
         (SHOP, "app.kubernetes.io/name=tidegate-dataplane"),
     ] {
         let names = pods(namespace, selector);

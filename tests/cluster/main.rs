@@ -1,10 +1,11 @@
 //! What only a Kubernetes can show: from `helm install` to `helm uninstall`, told in one
 //! story whose chapters build on each other. `make test-cluster` runs it; it needs a
-//! KUBECONFIG, `kubectl`, `helm`, and the images that `TIDEGATE_IMAGES` names.
+//! KUBECONFIG, `kubectl`, `helm`, and the image that `TIDEGATE_IMAGE` names.
 
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod bench;
 mod client;
 mod install;
 mod leader;
@@ -26,12 +27,12 @@ use world::World;
 
 macro_rules! story {
     ($($chapter:path),* $(,)?) => {
-        /// Runs the chapters in order. Every later one needs the first.
+        /// Runs the chapters in order. The others need the first two.
         async fn tell(world: &mut World, filter: &[String]) -> (usize, usize) {
             let (mut passed, mut failed) = (0, 0);
             $({
                 let name = stringify!($chapter).replace(' ', "");
-                let wanted = passed + failed == 0
+                let wanted = passed + failed < 2
                     || filter.is_empty()
                     || filter.iter().any(|part| name.contains(part));
                 if wanted {
@@ -72,7 +73,7 @@ story! {
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let listing = arguments.iter().any(|argument| argument == "--list");
-    if listing || std::env::var_os("TIDEGATE_IMAGES").is_none() {
+    if listing || std::env::var_os("TIDEGATE_IMAGE").is_none() {
         // Part of `cargo test --workspace`, where there is no cluster.
         println!("test result: ok. 0 passed; 0 failed; 0 ignored (`make test-cluster` runs these)");
         return ExitCode::SUCCESS;
@@ -82,6 +83,12 @@ fn main() -> ExitCode {
         .filter(|one| !one.starts_with('-'))
         .collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if let [bench, routes @ ..] = filter.as_slice()
+        && bench == "push-latency"
+    {
+        runtime.block_on(measure(routes));
+        return ExitCode::SUCCESS;
+    }
     let (passed, failed) = runtime.block_on(async {
         let mut world = World::new();
         tell(&mut world, &filter).await
@@ -92,5 +99,16 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// `push-latency 100 1000`: installs, and measures with so many routes.
+async fn measure(routes: &[String]) {
+    let mut world = World::new();
+    install::one_helm_install_ends_with_a_response_over_http3(&mut world).await;
+    install::a_gateway_gets_its_own_data_plane_and_address(&mut world).await;
+    for count in routes {
+        let count = count.parse().expect("a number of routes");
+        bench::push_latency(&mut world, count).await;
     }
 }

@@ -10,7 +10,7 @@ use tidegate_tests::H3;
 
 use crate::{
     tools::get,
-    world::{SYSTEM, World, eventually, kubectl},
+    world::{SHOP, SYSTEM, World, eventually, kubectl},
 };
 
 /// Speaks to the admin API through `kubectl port-forward`, as an account of the cluster.
@@ -59,8 +59,16 @@ impl Operator {
             .and_then(|head| head.rsplit(':').next())
             .unwrap_or_default()
             .to_owned();
-        let bundle = get(&["--namespace", SYSTEM, "configmap", "tidegate-ca"]);
-        let pem = bundle["data"]["ca.crt"]
+        // Data planes have the authority's certificate beside them.
+        let labelled = [
+            "--namespace",
+            SHOP,
+            "configmaps",
+            "--selector",
+            "gateway.networking.k8s.io/gateway-name=edge",
+        ];
+        let bundle = get(&labelled);
+        let pem = bundle["items"][0]["data"]["ca.crt"]
             .as_str()
             .expect("the authority is published")
             .to_owned();

@@ -22,7 +22,7 @@ pub(crate) async fn an_upgrade_fails_no_request(world: &mut World) {
         SYSTEM,
         "deployment",
         "--selector",
-        "app.kubernetes.io/component=controlplane",
+        "app.kubernetes.io/name=tidegate-controlplane",
         "--timeout=5m",
     ]);
     // And every pod of the data plane, as a new image would.

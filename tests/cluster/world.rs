@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// What earlier chapters left for later ones.
 pub(crate) struct World {
     pub(crate) authority: Authority,
-    images: String,
+    image: String,
     chart: String,
 }
 
@@ -32,24 +32,24 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             authority: Authority::new(),
-            images: std::env::var("TIDEGATE_IMAGES").expect("`main` has looked"),
+            image: std::env::var("TIDEGATE_IMAGE").expect("`main` has looked"),
             chart: concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/tidegate").to_owned(),
         }
     }
 
-    /// `repository:tag` of one of the images.
-    pub(crate) fn image(&self, name: &str) -> String {
-        let (repository, tag) = self.split_images();
-        format!("{repository}{name}:{tag}")
+    /// The image with every binary, `repository:tag`.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
     }
 
     /// `helm install` or `upgrade`, which waits until everything is up.
     pub(crate) fn helm(&self, verb: &str, settings: &[&str]) {
-        let (repository, tag) = self.split_images();
-        let (registry, tag) = (
-            format!("image.registry={}", repository.trim_end_matches('/')),
-            format!("image.tag={tag}"),
-        );
+        let (repository, tag) = self
+            .image
+            .rsplit_once(':')
+            .expect("TIDEGATE_IMAGE is repository:tag");
+        let image =
+            format!("image.repository={repository},image.tag={tag},image.pullPolicy=IfNotPresent");
         let mut arguments = vec![
             verb,
             RELEASE,
@@ -61,11 +61,7 @@ impl World {
             "--timeout",
             "5m",
             "--set",
-            &registry,
-            "--set",
-            &tag,
-            "--set",
-            "image.pullPolicy=Never",
+            &image,
         ];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         helm(&arguments);
@@ -98,7 +94,7 @@ impl World {
                 "--namespace",
                 SYSTEM,
                 "--selector",
-                "app.kubernetes.io/component=controlplane",
+                "app.kubernetes.io/name=tidegate-controlplane",
                 "--tail",
                 "40",
                 "--prefix",
@@ -122,12 +118,6 @@ impl World {
                 printed.err
             );
         }
-    }
-
-    fn split_images(&self) -> (&str, &str) {
-        self.images
-            .rsplit_once(':')
-            .expect("TIDEGATE_IMAGES is `registry/:tag`")
     }
 }
 
