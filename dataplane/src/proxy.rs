@@ -20,14 +20,16 @@ mod grpc;
 pub mod h3;
 mod interim;
 mod local;
+mod mirror;
 mod pause;
+mod retry;
 pub mod tcp;
 pub mod upstream;
 mod wire;
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 
 pub use self::body::{Body, BodyError};
 use self::{
@@ -36,6 +38,7 @@ use self::{
     failure::Failure,
     fields::Framing,
     forward::{Chosen, Outgoing, Upstream},
+    upstream::Destination,
 };
 use crate::{
     filter, path,
@@ -203,7 +206,7 @@ impl Client {
 /// Up to the route: whose request it is, and what browsers may be told.
 async fn answer(
     origin: &Origin,
-    configuration: &Configuration,
+    configuration: &Rc<Configuration>,
     request: Request<Body>,
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
@@ -271,7 +274,7 @@ fn find<'a>(
 /// A request that a rule serves.
 struct Routed<'a> {
     origin: &'a Origin,
-    configuration: &'a Configuration,
+    configuration: &'a Rc<Configuration>,
     listener: &'a Listener,
     host: authority::Host,
     framing: Framing,
@@ -301,10 +304,16 @@ impl Routed<'_> {
         if let Some(direct) = filter::request(&rule.filters, &mut parts, &context) {
             return Ok(answer_directly(direct, &rule.filters, exchange));
         }
+        let identity = self.listener.backend_certificate.as_ref();
+        let copies = |filters: &[filter::Filter], parts: &Parts| {
+            mirror::of(filters, parts, identity, self.configuration)
+        };
+        let mut mirrored = copies(&rule.filters, &parts);
         let Chosen { backend, filters } = forward::choose(rule)?;
         if let Some(direct) = filter::request(filters, &mut parts, &context) {
             return Ok(answer_directly(direct, filters, exchange));
         }
+        mirrored.extend(copies(filters, &parts));
         exchange.inject_trace(&mut parts.headers);
 
         let limits = &self.listener.limits;
@@ -313,12 +322,16 @@ impl Routed<'_> {
             parts,
             content,
             framing,
+            mirrored,
         };
         let upstream = Upstream {
-            backend,
-            identity: self.listener.backend_certificate.as_ref(),
-            endpoints: self.configuration.endpoints.of(&backend.id),
+            to: Destination {
+                backend,
+                identity,
+                endpoints: self.configuration.endpoints.of(&backend.id),
+            },
             timeout: rule.backend_request_timeout,
+            retry: rule.retry.as_ref(),
         };
         let mut response = forward::forward(origin, outgoing, upstream, interim, exchange).await?;
         filter::response(&rule.filters, response.headers_mut());

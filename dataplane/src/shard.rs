@@ -14,7 +14,7 @@ mod selector;
 mod serve;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     rc::Rc,
@@ -64,6 +64,8 @@ pub struct Shard {
     pub records: audit::Sink,
     /// Connections to upstreams.
     pub upstreams: Pools,
+    /// Copies of requests that are under way.
+    pub mirrors: Rc<Cell<usize>>,
     /// Traces of requests.
     pub telemetry: Arc<Telemetry>,
     configuration: RefCell<Rc<Configuration>>,
@@ -258,6 +260,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         metrics,
         records,
         upstreams: Pools::default(),
+        mirrors: Rc::default(),
         telemetry,
         configuration: RefCell::new(Rc::new(Configuration::clone(&first))),
         bound: RefCell::default(),

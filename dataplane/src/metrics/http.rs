@@ -27,6 +27,12 @@ pub(super) const UPSTREAM_ERRORS: [&str; 9] = [
     "interim_overflow",
     "other",
 ];
+/// Why a request was sent again; see [`HttpMetrics::upstream_retry`].
+pub(super) const RETRIES: [&str; 4] = ["status", "connect", "timeout", "reset"];
+/// What became of a copy; see [`HttpMetrics::mirrored`].
+pub(super) const MIRRORS: [&str; 6] = [
+    "answered", "lagged", "limit", "timeout", "connect", "failed",
+];
 /// Values of `tidegate.closed_by`, by the enumeration's numbers.
 pub(super) const CLOSED_BY: [&str; 9] = [
     "unspecified",
@@ -50,6 +56,8 @@ pub struct HttpMetrics {
     pub(super) connect_failures: Counter,
     pub(super) reuses: Counter,
     pub(super) upstream_errors: Counters<9>,
+    pub(super) retries: Counters<4>,
+    pub(super) mirrors: Counters<6>,
     pub(super) tcp_accepted: Counter,
     pub(super) tcp_closed: Counters<9>,
     pub(super) tcp_refused: Counters<3>,
@@ -89,6 +97,8 @@ impl HttpMetrics {
             connect_failures: Counter::default(),
             reuses: Counter::default(),
             upstream_errors: Counters::default(),
+            retries: Counters::default(),
+            mirrors: Counters::default(),
             tcp_accepted: Counter::default(),
             tcp_closed: Counters::default(),
             tcp_refused: Counters::default(),
@@ -126,6 +136,19 @@ impl HttpMetrics {
     /// did not take in time); anything else counts as `other`.
     pub fn upstream_error(&self, kind: &'static str) {
         self.upstream_errors.named(&UPSTREAM_ERRORS, kind).one();
+    }
+
+    /// A request is sent once more because of a `status`, or because the attempt before
+    /// ended in `connect`, `timeout` or `reset`.
+    pub fn upstream_retry(&self, reason: &'static str) {
+        self.retries.named(&RETRIES, reason).one();
+    }
+
+    /// What became of the copy of a request: it was `answered`, it `lagged` behind the
+    /// request or was one too many (`limit`), it took too long (`timeout`), no connection
+    /// came about (`connect`), or it `failed` otherwise.
+    pub fn mirrored(&self, outcome: &'static str) {
+        self.mirrors.named(&MIRRORS, outcome).one();
     }
 
     /// A TCP connection was accepted.

@@ -9,7 +9,7 @@ use super::{
     ControlMetrics, ShardMetrics,
     close_code::{self, CODES},
     control::{OUTCOMES, VERDICTS},
-    http::{CLOSED_BY, REFUSALS, UPSTREAM_ERRORS, VERSIONS},
+    http::{CLOSED_BY, MIRRORS, REFUSALS, RETRIES, UPSTREAM_ERRORS, VERSIONS},
     quic::frame_index,
 };
 use crate::{
@@ -336,6 +336,22 @@ impl Registrar<'_> {
             "Attempts at upstreams that failed.",
             self.by(semconv::ERROR_TYPE, &UPSTREAM_ERRORS, |shard, index| {
                 shard.http.upstream_errors.at(index).value()
+            }),
+        );
+        self.counter(
+            "tidegate.upstream.retries",
+            "{request}",
+            "Further attempts at upstreams that a rule asked for.",
+            self.by("reason", &RETRIES, |shard, index| {
+                shard.http.retries.at(index).value()
+            }),
+        );
+        self.counter(
+            "tidegate.upstream.mirrors",
+            "{request}",
+            "Copies of requests by what became of them.",
+            self.by("outcome", &MIRRORS, |shard, index| {
+                shard.http.mirrors.at(index).value()
             }),
         );
         self.counter(

@@ -5,6 +5,7 @@
 //! here, compared with Content-Length and timed; when one direction ends, the other
 //! learns of it here. Never chooses where a request goes: that is [`serve`](super::serve).
 
+mod replay;
 mod request;
 mod response;
 
@@ -19,7 +20,7 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use self::request::Upload;
-pub(crate) use self::{request::RequestBody, response::ResponseBody};
+pub(crate) use self::{replay::Tap, request::RequestBody, response::ResponseBody};
 use super::{body::Body, failure::Failure};
 use crate::{
     metrics::{RequestEnd, ShardMetrics},
@@ -100,6 +101,27 @@ impl Exchange {
         RequestBody::new(self.clone())
     }
 
+    /// Keeps what is sent of the request's body, as far as that is not too much.
+    pub(crate) fn keep_upload(&self) {
+        self.upload.borrow_mut().record();
+    }
+
+    /// The request's body once more, for another attempt. `None` if it cannot be had.
+    pub(crate) fn repeat_upload(self: &Rc<Self>) -> Option<RequestBody> {
+        let mut upload = self.upload.borrow_mut();
+        if !upload.is_repeatable() {
+            return None;
+        }
+        upload.rewind();
+        drop(upload);
+        Some(RequestBody::new(self.clone()))
+    }
+
+    /// Whether it can be had.
+    pub(crate) fn upload_is_repeatable(&self) -> bool {
+        self.upload.borrow().is_repeatable()
+    }
+
     /// When the request must be over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline.get()
@@ -119,8 +141,8 @@ impl Exchange {
     }
 
     /// Whether the request's body went upstream to its end.
-    fn upload_is_done(&self) -> bool {
-        self.upload.borrow().is_done()
+    pub(crate) fn upload_is_done(&self) -> bool {
+        self.upload.borrow().is_sent()
     }
 
     /// Nobody wants more of the request's body. Its sender is told by dropping it.

@@ -4,9 +4,12 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, Version, request};
+use http::{Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::spawn_local,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Body, Interim, Origin, Transport,
@@ -15,13 +18,15 @@ use super::{
     fields::{self, Framing},
     forwarded,
     interim::Interims,
-    upstream::Lease,
+    mirror::Mirrored,
+    retry::Attempts,
+    upstream::{Destination, Lease, drain},
 };
 use crate::{
     balance,
     filter::Filter,
-    route::Rule,
-    snapshot::{Backend, Certificate},
+    route::{Retry, Rule},
+    snapshot::Backend,
 };
 
 /// A request that is ready to go.
@@ -29,17 +34,16 @@ pub(super) struct Outgoing {
     pub(super) parts: request::Parts,
     pub(super) content: RequestBody,
     pub(super) framing: Framing,
+    pub(super) mirrored: Vec<Mirrored>,
 }
 
-/// Where it goes.
+/// Where it goes, and how long and how often.
 #[derive(Clone, Copy)]
 pub(super) struct Upstream<'a> {
-    pub(super) backend: &'a Arc<Backend>,
-    /// The listener's certificate towards backends.
-    pub(super) identity: Option<&'a Arc<Certificate>>,
-    pub(super) endpoints: &'a [SocketAddr],
-    /// From now until the response's head.
+    pub(super) to: Destination<'a>,
+    /// For each attempt, until the response's head.
     pub(super) timeout: Option<Duration>,
+    pub(super) retry: Option<&'a Retry>,
 }
 
 /// A backend of the rule, and its own filters.
@@ -66,82 +70,155 @@ pub(super) async fn forward(
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
 ) -> Result<Response<Body>, Failure> {
-    let request = exchange.deadline().map(|at| (at, Failure::RequestTimeout));
-    let backend = upstream
-        .timeout
-        .map(|time| (Instant::now() + time, Failure::BackendTimeout));
-    let limit = [request, backend]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(at, _)| *at);
-
-    let attempt = attempt(origin, outgoing, upstream, interim);
-    let outcome = match limit {
-        None => attempt.await,
-        Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
-            origin.shard.metrics.http.upstream_error("timeout");
-            Err(failure)
-        }),
-    };
-    // A request that broke off breaks the upstream's connection: the fault is the client's.
-    let (response, lease) =
-        outcome.map_err(|failure| exchange.upload_failure().unwrap_or(failure))?;
+    let (response, lease) = respond(origin, outgoing, upstream, interim, exchange).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it: `Upgrade` is not sent.
         return Err(Failure::Upstream);
     }
-    let (mut head, content) = response.into_parts();
+    let (head, content) = response.into_parts();
+    let head = received(head, exchange);
+    let content = ResponseBody::new(content, exchange.clone(), lease);
+    Ok(Response::from_parts(head, Body::Upstream(content)))
+}
+
+/// A response's head on its way to the client.
+fn received(mut head: response::Parts, exchange: &Exchange) -> response::Parts {
     fields::strip_hop_by_hop(&mut head.headers);
     forwarded::append_via(&mut head.headers, head.version);
     // Front-ends write it in the version of the client.
     head.version = Version::default();
     exchange.answered(head.status);
-    let content = ResponseBody::new(content, exchange.clone(), lease);
-    Ok(Response::from_parts(head, Body::Upstream(content)))
+    head
 }
 
-async fn attempt(
+/// Tries until there is a response, or no attempt is left.
+async fn respond(
     origin: &Origin,
     outgoing: Outgoing,
     upstream: Upstream<'_>,
     interim: Interim<'_>,
+    exchange: &Rc<Exchange>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    let Outgoing {
-        parts,
-        mut content,
-        framing,
-    } = outgoing;
-    if framing.expects_continue {
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::CONTINUE;
-        interim(head);
+    let metrics = &origin.shard.metrics.http;
+    let mut attempts = Attempts::new(upstream.retry);
+    if attempts.are_left() {
+        exchange.keep_upload();
     }
-    if matches!(framing.content_length, None | Some(0)) {
-        content.settle().await?;
+    let mut copy = attempts.are_left().then(|| outgoing.parts.clone());
+    let mut first = Some(outgoing);
+    let mut next = None;
+    loop {
+        let limit = limit(exchange.deadline(), upstream.timeout);
+        let attempt = async {
+            let request = match (first.take(), next.take()) {
+                (Some(outgoing), _) => outgoing.prepare(origin, interim).await?,
+                (None, Some(request)) => request,
+                (None, None) => return Err(Failure::Upstream),
+            };
+            send(origin, upstream.to, &mut attempts.tried, request, interim).await
+        };
+        let outcome = match limit {
+            None => attempt.await,
+            Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
+                metrics.upstream_error("timeout");
+                Err(failure)
+            }),
+        };
+        // A request that broke off breaks the upstream's connection: the fault is the client's.
+        let outcome = outcome.map_err(|failure| exchange.upload_failure().unwrap_or(failure));
+        let result = match &outcome {
+            Ok((response, _)) => Ok(response.status()),
+            Err(failure) => Err(*failure),
+        };
+        if !exchange.upload_is_repeatable() {
+            return outcome;
+        }
+        let Some(again) = attempts.next(result, exchange.deadline(), &mut rand::rng()) else {
+            return outcome;
+        };
+        if let Ok((response, lease)) = outcome {
+            dismiss(response, lease, exchange);
+        }
+        tokio::time::sleep(again.after).await;
+        // The client may have gone, or broken off, meanwhile.
+        let Some(content) = exchange.repeat_upload() else {
+            return Err(exchange.upload_failure().unwrap_or(Failure::Upstream));
+        };
+        metrics.upstream_retry(again.reason);
+        let parts = match attempts.are_left() {
+            true => copy.clone(),
+            false => copy.take(),
+        };
+        next = parts.map(|parts| Request::from_parts(parts, content));
     }
-    let mut request = Request::from_parts(parts, content);
+}
+
+/// When an attempt must have a response, and what it means that it has none.
+fn limit(deadline: Option<Instant>, timeout: Option<Duration>) -> Option<(Instant, Failure)> {
+    let request = deadline.map(|at| (at, Failure::RequestTimeout));
+    let backend = timeout.map(|time| (Instant::now() + time, Failure::BackendTimeout));
+    let limits = [request, backend].into_iter().flatten();
+    limits.min_by_key(|(at, _)| *at)
+}
+
+/// Gets rid of a response that nobody will see.
+fn dismiss(response: Response<Incoming>, lease: Lease, exchange: &Exchange) {
+    if exchange.upload_is_done() {
+        let draining = drain(response.into_body(), lease, MOST_DRAINED);
+        spawn_local(tokio::time::timeout(DRAIN_TIMEOUT, draining));
+    } else {
+        lease.discard();
+    }
+}
+
+impl Outgoing {
+    /// What is to be done once, before the first attempt.
+    async fn prepare(
+        self,
+        origin: &Origin,
+        interim: Interim<'_>,
+    ) -> Result<Request<RequestBody>, Failure> {
+        let Self {
+            parts,
+            mut content,
+            framing,
+            mirrored,
+        } = self;
+        if framing.expects_continue {
+            let mut head = Response::new(());
+            *head.status_mut() = StatusCode::CONTINUE;
+            interim(head);
+        }
+        if matches!(framing.content_length, None | Some(0)) {
+            content.settle().await?;
+        }
+        for mirrored in mirrored {
+            mirrored.start(origin, &content);
+        }
+        Ok(Request::from_parts(parts, content))
+    }
+}
+
+async fn send(
+    origin: &Origin,
+    to: Destination<'_>,
+    tried: &mut Vec<SocketAddr>,
+    mut request: Request<RequestBody>,
+    interim: Interim<'_>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
     let shard = &origin.shard;
-    let Upstream {
-        backend,
-        identity,
-        endpoints,
-        ..
-    } = upstream;
+    let metrics = &shard.metrics.http;
     match origin.transport {
         // Hyper's server has no way to send them.
-        Transport::Tcp => {
-            shard
-                .upstreams
-                .send(backend, identity, endpoints, request, &shard.metrics.http)
-                .await
-        }
+        Transport::Tcp => shard.upstreams.send(to, tried, request, metrics).await,
         Transport::Quic => {
             let interims = Interims::of(&mut request, shard.metrics.clone());
-            let response =
-                shard
-                    .upstreams
-                    .send(backend, identity, endpoints, request, &shard.metrics.http);
+            let response = shard.upstreams.send(to, tried, request, metrics);
             interims.relay(interim, response).await
         }
     }
 }
+
+/// Of a response that is not the last attempt's, so much is read to keep its connection.
+const MOST_DRAINED: u64 = 64 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);

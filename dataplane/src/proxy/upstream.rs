@@ -11,9 +11,10 @@ mod dial;
 mod endpoint;
 mod pool;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub(crate) use self::connection::Lease;
@@ -24,6 +25,15 @@ use crate::{
     metrics::HttpMetrics,
     snapshot::{Backend, Certificate},
 };
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    pub(crate) backend: &'a Arc<Backend>,
+    /// Shown to a backend over TLS that asks for a certificate.
+    pub(crate) identity: Option<&'a Arc<Certificate>>,
+    pub(crate) endpoints: &'a [SocketAddr],
+}
 
 /// Every upstream connection of one shard.
 #[derive(Default)]
@@ -36,23 +46,21 @@ impl Pools {
     /// Sends the request to one of the endpoints. The response's content, and with it the
     /// connection, is for whoever holds the lease.
     ///
-    /// Another endpoint is tried only where no connection came about. `identity` is shown
-    /// to a backend over TLS that asks for a certificate.
+    /// Another endpoint is tried only where no connection came about. Endpoints in `tried`
+    /// come last; those that are chosen are added.
     pub(crate) async fn send(
         &self,
-        backend: &Arc<Backend>,
-        identity: Option<&Arc<Certificate>>,
-        endpoints: &[SocketAddr],
+        to: Destination<'_>,
+        tried: &mut Vec<SocketAddr>,
         mut request: Request<RequestBody>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let pool = self.backends.pool(backend, identity);
-        let mut tried = Vec::new();
-        while tried.len() < MOST_ENDPOINTS {
-            let chosen = self
-                .balancer
-                .choose(endpoints, &tried, Instant::now(), &mut rand::rng());
-            let Some(address) = chosen else { break };
+        let pool = self.backends.pool(to.backend, to.identity);
+        let id = &to.backend.id;
+        for attempt in 0..MOST_ENDPOINTS {
+            let Some(address) = self.choose(to.endpoints, tried, attempt) else {
+                return Err(no_endpoint(attempt));
+            };
             let in_flight = self.balancer.begin(address);
             let endpoint = pool.endpoint(address);
             match endpoint.send(request, metrics).await {
@@ -66,23 +74,56 @@ impl Pools {
                     ));
                 }
                 Err(SendError::Dial(error, unsent)) => {
-                    tracing::debug!(backend = %backend.id, %address, %error, "no connection");
+                    tracing::debug!(backend = %id, %address, %error, "no connection");
                     self.balancer.connect_failed(address, Instant::now());
-                    tried.push(address);
                     request = *unsent;
                 }
                 Err(SendError::Broken(error)) => {
-                    tracing::debug!(backend = %backend.id, %address, %error, "no response");
+                    tracing::debug!(backend = %id, %address, %error, "no response");
                     return Err(Failure::Upstream);
                 }
             }
         }
-        Err(if tried.is_empty() {
-            Failure::NoEndpoints
-        } else {
-            Failure::Connect
-        })
+        Err(Failure::Connect)
     }
+
+    /// An endpoint that was not tried; at the first attempt, also one that was.
+    fn choose(
+        &self,
+        endpoints: &[SocketAddr],
+        tried: &mut Vec<SocketAddr>,
+        attempt: usize,
+    ) -> Option<SocketAddr> {
+        let (now, rng) = (Instant::now(), &mut rand::rng());
+        let mut chosen = self.balancer.choose(endpoints, tried, now, rng);
+        if chosen.is_none() && attempt == 0 {
+            tried.clear();
+            chosen = self.balancer.choose(endpoints, tried, now, rng);
+        }
+        tried.extend(chosen);
+        chosen
+    }
+}
+
+fn no_endpoint(attempt: usize) -> Failure {
+    match attempt {
+        0 => Failure::NoEndpoints,
+        _ => Failure::Connect,
+    }
+}
+
+/// Reads what is left of a response that nobody wants, for the sake of its connection. Of
+/// one that is longer than `most`, the connection is given up.
+pub(crate) async fn drain(mut content: Incoming, lease: Lease, most: u64) {
+    let mut read: u64 = 0;
+    while read <= most {
+        match poll_fn(|cx| Pin::new(&mut content).poll_frame(cx)).await {
+            None => return lease.release(),
+            Some(Ok(frame)) => read += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(_)) => break,
+        }
+    }
+    lease.discard();
 }
 
 /// Endpoints that a request is tried at. More would keep the client waiting for what is

@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::Exchange;
+use super::{
+    Exchange,
+    replay::{Record, Tap, Taps},
+};
 use crate::{
     proxy::{
         body::{Body, BodyError},
@@ -22,35 +25,59 @@ use crate::{
 
 /// What hyper pulls and sends to the upstream. The content itself stays in the
 /// [`Exchange`], so that the response's end can stop it wherever it is.
-pub(crate) struct RequestBody {
-    /// `None`: no content.
-    exchange: Option<Rc<Exchange>>,
+pub(crate) struct RequestBody(Source);
+
+enum Source {
+    /// No content.
+    Empty,
+    /// The client's. Of several attempts, only the latest gets it.
+    Upload {
+        exchange: Rc<Exchange>,
+        attempt: u32,
+    },
+    /// A copy of the client's.
+    Copy(Rc<Tap>),
 }
 
 impl RequestBody {
     pub(super) fn new(exchange: Rc<Exchange>) -> Self {
-        let empty = exchange.upload.borrow().is_end();
-        Self {
-            exchange: (!empty).then_some(exchange),
+        let (empty, attempt) = {
+            let upload = exchange.upload.borrow();
+            (upload.is_end(), upload.attempt)
+        };
+        if empty {
+            return Self::empty();
         }
+        Self(Source::Upload { exchange, attempt })
     }
 
     /// A body without content.
     pub(crate) fn empty() -> Self {
-        Self { exchange: None }
+        Self(Source::Empty)
+    }
+
+    /// A copy of what comes from now on, and how it fares. A body without content has none.
+    pub(crate) fn copy(&self) -> (Self, Option<Rc<Tap>>) {
+        match &self.0 {
+            Source::Upload { exchange, .. } if !self.is_end_stream() => {
+                let tap = exchange.upload.borrow_mut().taps.open();
+                (Self(Source::Copy(tap.clone())), Some(tap))
+            }
+            _ => (Self::empty(), None),
+        }
     }
 
     /// Learns whether there is content at all where the head does not say so: HTTP/3 and
     /// HTTP/2 clients often end a GET with a frame of its own. Waits only where the head
     /// said that there is none.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
-        let Some(exchange) = &self.exchange else {
+        let Source::Upload { exchange, .. } = &self.0 else {
             return Ok(());
         };
         std::future::poll_fn(|cx| exchange.upload.borrow_mut().poll_settle(cx, exchange)).await?;
         let ended = exchange.upload.borrow().is_end();
         if ended {
-            self.exchange = None;
+            self.0 = Source::Empty;
         }
         Ok(())
     }
@@ -64,32 +91,40 @@ impl HttpBody for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(exchange) = &self.exchange else {
-            return Poll::Ready(None);
-        };
-        let mut upload = exchange.upload.borrow_mut();
-        let frame = ready!(upload.poll(cx, exchange));
-        if let (Some(Ok(frame)), Some(unsent)) = (&frame, &mut upload.unsent) {
-            *unsent -= frame.data_ref().map_or(0, |data| data.len() as u64);
+        match &self.0 {
+            Source::Empty => Poll::Ready(None),
+            Source::Copy(tap) => tap.poll(cx),
+            Source::Upload { exchange, attempt } => {
+                let mut upload = exchange.upload.borrow_mut();
+                if upload.attempt != *attempt {
+                    return Poll::Ready(Some(Err(BodyError::Reset)));
+                }
+                upload.poll(cx, exchange)
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange
-            .as_ref()
-            .is_none_or(|exchange| exchange.upload.borrow().is_end())
+        match &self.0 {
+            Source::Empty => true,
+            Source::Copy(tap) => tap.is_end(),
+            Source::Upload { exchange, attempt } => {
+                let upload = exchange.upload.borrow();
+                upload.attempt == *attempt && upload.is_end()
+            }
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(exchange) = &self.exchange else {
-            return SizeHint::with_exact(0);
-        };
-        exchange
-            .upload
-            .borrow()
-            .unsent
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        match &self.0 {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Copy(_) => SizeHint::default(),
+            Source::Upload { exchange, .. } => exchange
+                .upload
+                .borrow()
+                .unsent
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
     }
 }
 
@@ -110,6 +145,9 @@ pub(super) struct Upload {
     pause: Pause,
     waker: Option<Waker>,
     limits: HttpLimits,
+    record: Record,
+    attempt: u32,
+    taps: Taps,
 }
 
 #[derive(Default)]
@@ -164,12 +202,68 @@ impl Upload {
         }
     }
 
-    /// Whether nothing is left to send.
-    fn is_end(&self) -> bool {
-        self.is_done() && self.next.is_none()
+    /// Keeps what is sent, so that it can be sent again.
+    pub(super) fn record(&mut self) {
+        self.record.begin();
     }
 
+    /// Whether another attempt can have the whole body.
+    pub(super) fn is_repeatable(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Done) && self.record.is_whole()
+    }
+
+    /// Gives the body to another attempt, from its beginning.
+    pub(super) fn rewind(&mut self) {
+        self.attempt += 1;
+        let again = self.record.rewind();
+        if let Some(unsent) = &mut self.unsent {
+            *unsent += again;
+        }
+        // Whoever waits for more finds out that it is not for them.
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether everything was read and sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.is_done() && self.record.is_replayed()
+    }
+
+    /// Whether nothing is left to send.
+    fn is_end(&self) -> bool {
+        self.is_sent() && self.next.is_none()
+    }
+
+    /// The next frame to send.
     fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let again = self.record.replay();
+        let polled = match again {
+            Some(frame) => Some(Ok(frame)),
+            None => {
+                let polled = ready!(self.pull(cx, exchange));
+                if let Some(Ok(frame)) = &polled {
+                    self.record.keep(frame);
+                    self.taps.push(frame);
+                }
+                polled
+            }
+        };
+        if let (Some(Ok(frame)), Some(unsent)) = (&polled, &mut self.unsent) {
+            *unsent -= frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        if self.is_done() && self.next.is_none() {
+            self.taps.finish();
+        }
+        Poll::Ready(polled)
+    }
+
+    /// The next frame that the client sends.
+    fn pull(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange,
@@ -279,6 +373,9 @@ impl Upload {
 
     /// Dropping the body tells its sender that nothing more is wanted.
     fn stop(&mut self, stage: Stage) {
+        if !matches!(stage, Stage::Done) {
+            self.taps.reset();
+        }
         self.stage = stage;
         self.body = Body::Empty;
         self.held = None;
@@ -295,7 +392,7 @@ impl Upload {
         if let Some(failure) = self.failure() {
             return Poll::Ready(Err(failure));
         }
-        match self.poll(cx, exchange) {
+        match self.pull(cx, exchange) {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Err(Failure::from(&error))),
             Poll::Ready(Some(Ok(frame))) => {
                 self.next = Some(frame);

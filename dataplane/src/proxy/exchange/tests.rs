@@ -250,3 +250,51 @@ async fn settling_loses_nothing_and_does_not_wait_for_content() {
         Err(Failure::Malformed(_))
     ));
 }
+
+#[tokio::test]
+async fn what_was_sent_is_sent_again_and_then_the_rest() {
+    let mut it = fixture(Some(10), false, &[Data("hello"), Data("world")]);
+    it.exchange.keep_upload();
+    let frame = poll_fn(|cx| Pin::new(&mut it.body).poll_frame(cx)).await;
+    assert!(matches!(frame, Some(Ok(_))));
+    let mut again = it.exchange.repeat_upload().expect("all of it is kept");
+    assert_eq!(again.size_hint().exact(), Some(10));
+    // The attempt before gets nothing more, and no clean end.
+    let (content, end) = received(&mut it.body).await;
+    assert!(content.is_empty() && end.is_err());
+    let (content, end) = received(&mut again).await;
+    assert_eq!((&*content, end.ok()), ("helloworld", Some(false)));
+    let mut third = it.exchange.repeat_upload().expect("all of it is kept");
+    assert!(!it.exchange.upload_is_done());
+    assert_eq!(received(&mut third).await.0, "helloworld");
+    assert!(it.exchange.upload_is_done());
+    assert_eq!(it.exchange.request_bytes.get(), 10);
+}
+
+#[tokio::test]
+async fn a_copy_ends_as_the_request_does() {
+    for (steps, content, trailers) in [
+        (&[Data("hello")][..], "hello", Ok(false)),
+        (&[Data("hello"), Trailers("x-sum")], "hello", Ok(true)),
+        (&[Data("hello"), Error], "", Err(())),
+    ] {
+        let mut it = fixture(None, false, steps);
+        let (mut copy, tap) = it.body.copy();
+        let _ = received(&mut it.body).await;
+        let (got, end) = received(&mut copy).await;
+        assert_eq!((&*got, end.map_err(drop)), (content, trailers));
+        assert!(!tap.expect("there is content").lagged());
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_lags_is_broken_off() {
+    static LARGE: [u8; 40 * 1024] = [b'x'; 40 * 1024];
+    let large = std::str::from_utf8(&LARGE).expect("text");
+    let mut it = fixture(None, false, &[Data(large), Data(large), Data(large)]);
+    let (mut copy, tap) = it.body.copy();
+    let (content, end) = received(&mut it.body).await;
+    assert_eq!((content.len(), end.ok()), (3 * large.len(), Some(false)));
+    assert!(tap.expect("there is content").lagged());
+    assert!(received(&mut copy).await.1.is_err());
+}

@@ -131,9 +131,13 @@ impl Client {
         endpoints: &[SocketAddr],
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
-        let send = self
-            .pools
-            .send(&self.backend, None, endpoints, request, &self.metrics.http);
+        let to = Destination {
+            backend: &self.backend,
+            identity: None,
+            endpoints,
+        };
+        let mut tried = Vec::new();
+        let send = self.pools.send(to, &mut tried, request, &self.metrics.http);
         timeout(Duration::from_secs(30), send)
             .await
             .expect("an answer in time")
