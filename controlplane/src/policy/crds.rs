@@ -24,7 +24,8 @@ fn yaml(crd: &impl Serialize) -> String {
     serde_norway::to_string(&value).unwrap_or_default()
 }
 
-/// Fields in the order of their names, and numbers as people write them.
+/// Fields in the order of their names, and numbers as people write them. Nothing is
+/// `nullable`: the API server then drops a null, and rules see an absent field.
 fn plain(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(plain).collect(),
@@ -32,6 +33,7 @@ fn plain(value: Value) -> Value {
             let fields: BTreeMap<String, Value> = fields.into_iter().collect();
             fields
                 .into_iter()
+                .filter(|(name, value)| name != "nullable" || *value != Value::Bool(true))
                 .map(|(name, value)| (name, plain(value)))
                 .collect()
         }

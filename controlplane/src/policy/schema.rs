@@ -7,6 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::gateway_api::PolicyStatus;
 
+/// Kubernetes' own, of amounts that are not negative.
+const QUANTITY: &str =
+    r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$";
+
 /// An object of which nothing is said.
 pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
@@ -15,7 +19,11 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn resources(_: &mut SchemaGenerator) -> Schema {
     let quantities = json_schema!({
         "type": "object",
-        "additionalProperties": {"x-kubernetes-int-or-string": true},
+        "additionalProperties": {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": QUANTITY,
+            "x-kubernetes-int-or-string": true,
+        },
     });
     json_schema!({
         "type": "object",
@@ -58,7 +66,11 @@ pub(super) fn topology_spread(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn int_or_percentage(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"x-kubernetes-int-or-string": true})
+    json_schema!({
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": "^(([0-9]|[1-9][0-9]|100)%|[0-9]+)$",
+        "x-kubernetes-int-or-string": true,
+    })
 }
 
 /// As the Gateway API's policies have it.
