@@ -5,11 +5,13 @@
 //! the fleet adds what dataplanes answered, `api` shows the outcome.
 
 mod condition;
+mod features;
 mod programmed;
 mod show;
 
 pub use self::{
     condition::{Condition, ConditionStatus},
+    features::supported_features,
     programmed::{Acknowledgement, programmed},
     show::of_problem,
 };
