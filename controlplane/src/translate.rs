@@ -6,6 +6,7 @@
 //! cache. The fleet calls [`translate`] whenever a source publishes; what dataplanes
 //! answer is added by [`crate::status::programmed`].
 
+mod address;
 mod allowed;
 mod backend;
 mod backend_tls;
@@ -26,6 +27,7 @@ mod infrastructure;
 mod listener;
 mod listener_options;
 mod matches;
+mod parameters;
 mod parent;
 mod path;
 mod route;

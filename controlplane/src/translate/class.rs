@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fault, Options};
-use crate::{gateway_api::GatewayClass, resources::Resources};
+use super::{Fault, Options, parameters};
+use crate::{policy::GatewayParametersSpec, resources::Resources};
 
 /// The classes with Tidegate's controller name.
 pub(super) struct Classes {
-    /// By name, with what is wrong with it.
-    ours: BTreeMap<String, Option<Fault>>,
+    /// By name, with its parameters, or with what is wrong with it.
+    ours: BTreeMap<String, Result<GatewayParametersSpec, Fault>>,
 }
 
 impl Classes {
@@ -21,7 +21,7 @@ impl Classes {
         let judged = ours.map(|class| {
             (
                 class.metadata.name.clone().unwrap_or_default(),
-                fault(class),
+                parameters::of_class(resources, class),
             )
         });
         Self {
@@ -36,14 +36,16 @@ impl Classes {
 
     /// What keeps a class of Tidegate's from being accepted.
     pub(super) fn fault(&self, name: &str) -> Option<&Fault> {
-        self.ours.get(name)?.as_ref()
+        self.ours.get(name)?.as_ref().err()
     }
 
-    /// What it means for a Gateway of the class.
-    pub(super) fn check(&self, name: &str) -> Result<(), Fault> {
-        match self.fault(name) {
-            None => Ok(()),
-            Some(fault) => Err(Fault::new(
+    /// What Gateways of the class have in common; of one that is not accepted, what that
+    /// means for them.
+    pub(super) fn parameters(&self, name: &str) -> Result<GatewayParametersSpec, Fault> {
+        match self.ours.get(name) {
+            None => Ok(GatewayParametersSpec::default()),
+            Some(Ok(parameters)) => Ok(parameters.clone()),
+            Some(Err(fault)) => Err(Fault::new(
                 "InvalidParameters",
                 format!(
                     "spec.gatewayClassName: GatewayClass {name} is not accepted: {}",
@@ -52,16 +54,4 @@ impl Classes {
             )),
         }
     }
-}
-
-fn fault(class: &GatewayClass) -> Option<Fault> {
-    class.spec.parameters_ref.as_ref().map(|parameters| {
-        Fault::new(
-            "InvalidParameters",
-            format!(
-                "spec.parametersRef: kind {} is not supported; remove it",
-                parameters.kind
-            ),
-        )
-    })
 }

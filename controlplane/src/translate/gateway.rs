@@ -8,10 +8,12 @@ use std::{
 use tidegate_proto::v1;
 
 use super::{
-    Fault, Options, class::Classes, conflict, created_at, listener, listener::ListenerPlan,
+    Fault, Options, address, address::Provisioned, class::Classes, conflict, created_at, listener,
+    listener::ListenerPlan, parameters,
 };
 use crate::{
     gateway_api::{Gateway, GatewaySpec},
+    policy::GatewayParametersSpec,
     resources::{Entry, ObjectKey, Resources},
 };
 
@@ -19,6 +21,12 @@ use crate::{
 pub(super) struct GatewayPlan<'a> {
     pub key: ObjectKey,
     pub entry: &'a Entry<Gateway>,
+    /// How its data planes run.
+    pub parameters: GatewayParametersSpec,
+    /// `spec.addresses`, as far as they have values.
+    pub asked: Vec<IpAddr>,
+    /// What became of them, where Services are made for Gateways.
+    pub provisioned: Option<Provisioned>,
     /// Addresses to bind; none: all.
     pub addresses: Vec<String>,
     /// Why the whole of it is not accepted.
@@ -42,14 +50,25 @@ pub(super) fn plan<'a>(
         let mut plan = GatewayPlan {
             key: key.clone(),
             entry,
+            parameters: GatewayParametersSpec::default(),
+            asked: Vec::new(),
+            provisioned: None,
             addresses: Vec::new(),
             refused: None,
             unresolved: None,
             listeners: Vec::new(),
         };
-        match plan.check(classes) {
-            Ok(addresses) if options.bind_addresses => plan.addresses = addresses,
-            Ok(_) => {}
+        match plan.check(resources, classes) {
+            Ok((parameters, asked)) => {
+                if options.bind_addresses && !options.provisioned {
+                    let sorted: BTreeSet<_> = asked.iter().collect();
+                    plan.addresses = sorted.into_iter().map(IpAddr::to_string).collect();
+                }
+                (plan.parameters, plan.asked) = (parameters, asked);
+                plan.provisioned = options
+                    .provisioned
+                    .then(|| address::provisioned(resources, &plan));
+            }
             Err(fault) => plan.refused = Some(fault),
         }
         plan.unresolved = plan.client_certificate_fault();
@@ -88,47 +107,15 @@ impl<'a> GatewayPlan<'a> {
             .filter_map(|plan| plan.config.as_ref().map(|config| (plan, config)))
     }
 
-    /// The addresses to bind.
-    fn check(&self, classes: &Classes) -> Result<Vec<String>, Fault> {
-        classes.check(&self.spec().gateway_class_name)?;
-        if let Some(parameters) = self
-            .spec()
-            .infrastructure
-            .as_ref()
-            .and_then(|i| i.parameters_ref.as_ref())
-        {
-            return Err(Fault::new(
-                "InvalidParameters",
-                format!(
-                    "spec.infrastructure.parametersRef: kind {} is not supported; remove it",
-                    parameters.kind
-                ),
-            ));
-        }
-        let mut addresses = BTreeSet::new();
-        for (index, address) in self.spec().addresses.iter().enumerate() {
-            let field = format!("spec.addresses[{index}]");
-            let unsupported =
-                |problem: String| Fault::new("UnsupportedAddress", format!("{field}{problem}"));
-            match address.type_.as_deref().unwrap_or("IPAddress") {
-                "IPAddress" if address.value.is_empty() => {}
-                "IPAddress" => {
-                    let parsed = address.value.parse::<IpAddr>().map_err(|_| {
-                        unsupported(format!(
-                            ".value: `{}` is no IP address; write one, or remove it",
-                            address.value
-                        ))
-                    })?;
-                    addresses.insert(parsed.to_canonical());
-                }
-                other => {
-                    return Err(unsupported(format!(
-                        ".type: `{other}` is not supported; use IPAddress"
-                    )));
-                }
-            }
-        }
-        Ok(addresses.iter().map(IpAddr::to_string).collect())
+    /// Its parameters, and the addresses that it asks for.
+    fn check(
+        &self,
+        resources: &Resources,
+        classes: &Classes,
+    ) -> Result<(GatewayParametersSpec, Vec<IpAddr>), Fault> {
+        let of_class = classes.parameters(&self.spec().gateway_class_name)?;
+        let parameters = parameters::of_gateway(resources, &self.key, self.spec(), &of_class)?;
+        Ok((parameters, address::asked(&self.spec().addresses)?))
     }
 
     fn client_certificate_fault(&self) -> Option<Fault> {

@@ -21,7 +21,8 @@ pub struct Infrastructure {
     pub annotations: BTreeMap<String, String>,
     /// Those of the class, overlaid by the Gateway's.
     pub parameters: GatewayParametersSpec,
-    /// Addresses that are asked for, in canonical form.
+    /// Addresses to ask for, in canonical form. More than one: too many for a Service, and
+    /// none is to be asked for.
     pub addresses: Vec<String>,
 }
 
@@ -70,7 +71,10 @@ fn of_gateway(plan: &GatewayPlan<'_>) -> Infrastructure {
         ports,
         labels: asked.labels,
         annotations: asked.annotations,
-        parameters: GatewayParametersSpec::default(),
-        addresses: Vec::new(),
+        parameters: plan.parameters.clone(),
+        addresses: match &plan.provisioned {
+            Some(provisioned) => provisioned.request.clone(),
+            None => plan.asked.iter().map(ToString::to_string).collect(),
+        },
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{all, generation, status, verdict};
 use crate::{
+    gateway_api::GatewayAddress,
     resources::{ObjectKey, Resources},
     status::{Condition, ConditionStatus, ObjectStatus, Scope},
     translate::{fault::summary, gateway::GatewayPlan, listener::ListenerPlan},
@@ -22,7 +23,7 @@ pub(in crate::translate) fn of_gateways(
                 key,
                 &entry.source,
                 Scope::Gateway {
-                    addresses: Vec::new(),
+                    addresses: addresses(plan),
                     attached_listener_sets: None,
                 },
                 of_gateway(plan),
@@ -67,6 +68,18 @@ pub(in crate::translate) fn of_gateways(
         }
     }
     statuses
+}
+
+/// Those of the Service, or those that are bound.
+fn addresses(plan: &GatewayPlan<'_>) -> Vec<GatewayAddress> {
+    let bound = plan.addresses.iter().map(|value| GatewayAddress {
+        type_: Some("IPAddress".to_owned()),
+        value: value.clone(),
+    });
+    match &plan.provisioned {
+        Some(provisioned) => provisioned.addresses.clone(),
+        None => bound.collect(),
+    }
 }
 
 /// `Programmed` only where no dataplane could change it.
