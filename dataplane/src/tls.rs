@@ -14,6 +14,9 @@ mod tcp;
 mod terms;
 mod tickets;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use boring::{

@@ -241,6 +241,12 @@ impl Registrar<'_> {
             self.sum(|shard| shard.quic.paths_changed.value()),
         );
         self.counter(
+            "tidegate.quic.unwanted_datagrams",
+            "{datagram}",
+            "DATAGRAM frames that no request wanted.",
+            self.sum(|shard| shard.quic.unwanted_datagrams.value()),
+        );
+        self.counter(
             "tidegate.quic.commands",
             "{command}",
             "Commands to connections.",

@@ -50,6 +50,7 @@ pub(super) struct QuicMetrics {
     pub(super) paths_changed: Counter,
     pub(super) commands: Counter,
     pub(super) commands_dropped: Counter,
+    pub(super) unwanted_datagrams: Counter,
     pub(super) requests_rejected: Counters<{ RequestRejected::ALL.len() }>,
     handshake_queued: BoundHistogram<f64>,
     handshake_elapsed: BoundHistogram<f64>,
@@ -91,6 +92,7 @@ impl QuicMetrics {
             paths_changed: Counter::default(),
             commands: Counter::default(),
             commands_dropped: Counter::default(),
+            unwanted_datagrams: Counter::default(),
             requests_rejected: Counters::default(),
             handshake_queued: seconds(
                 "tidegate.quic.handshake.queue.duration",
@@ -207,6 +209,10 @@ impl Metrics for ShardMetrics {
 
     fn command_dropped(&self) {
         self.quic.commands_dropped.one();
+    }
+
+    fn unwanted_datagram(&self) {
+        self.quic.unwanted_datagrams.one();
     }
 
     fn request_rejected(&self, reason: RequestRejected) {

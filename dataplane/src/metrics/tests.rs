@@ -68,6 +68,7 @@ fn touch_everything(shard: &ShardMetrics, control: &ControlMetrics) {
     shard.path_changed();
     shard.command_executed();
     shard.command_dropped();
+    shard.unwanted_datagram();
     shard.request_rejected(RequestRejected::GoingAway);
     shard.http.request_started(Version::HTTP_3);
     shard.http.request_started(Version::HTTP_3);
@@ -160,6 +161,7 @@ fn the_text_has_every_instrument_and_sums_the_shards() {
         ("tidegate_quic_paths_changed_total", &[], 2.0),
         ("tidegate_quic_commands_total", &["executed"], 2.0),
         ("tidegate_quic_commands_total", &["dropped"], 2.0),
+        ("tidegate_quic_unwanted_datagrams_total", &[], 2.0),
         (
             "tidegate_quic_requests_rejected_total",
             &["going_away"],

@@ -188,6 +188,10 @@ impl Serving {
         peer: SocketAddr,
     ) -> Result<(), ApplicationError> {
         self.unheard.notice(qconn.readable(), Instant::now());
+        // No request here has a use for them (RFC 9297 2.1).
+        while qconn.dgram_recv_buf().is_ok() {
+            self.origin.shard.metrics.unwanted_datagram();
+        }
         loop {
             match self.h3.poll(qconn) {
                 Ok((id, event)) => self.event(qconn, peer, id, event),

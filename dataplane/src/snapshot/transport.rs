@@ -31,6 +31,8 @@ pub struct QuicTransport {
     pub retry: RetryMode,
     /// Bytes.
     pub max_send_udp_payload_size: usize,
+    /// QUIC datagrams (RFC 9221) are offered.
+    pub datagrams: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -63,6 +65,7 @@ impl Default for QuicTransport {
             active_migration: true,
             retry: RetryMode::Adaptive,
             max_send_udp_payload_size: 1350,
+            datagrams: false,
         }
     }
 }
@@ -162,5 +165,6 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         active_migration: !wire.disable_active_migration,
         retry: retry?,
         max_send_udp_payload_size: usize::try_from(payload?).ok()?,
+        datagrams: wire.datagrams,
     })
 }

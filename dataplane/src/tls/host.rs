@@ -112,6 +112,7 @@ fn key(door: Door, listener: &Listener, certificate: &Certificate, tickets: &Tic
 pub struct Contexts {
     before: HashMap<Key, SslContext>,
     now: HashMap<Key, SslContext>,
+    made: usize,
 }
 
 impl Contexts {
@@ -120,8 +121,13 @@ impl Contexts {
     pub fn successor(&self) -> Self {
         Self {
             before: self.now.clone(),
-            now: HashMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// How many could not be taken over.
+    pub fn made(&self) -> usize {
+        self.made
     }
 
     /// The configuration is in service: what it has no use for is forgotten.
@@ -140,6 +146,7 @@ impl Contexts {
             return Ok(context);
         }
         let context = make()?;
+        self.made += 1;
         self.now.insert(key, context.clone());
         Ok(context)
     }

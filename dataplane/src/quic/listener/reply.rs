@@ -65,7 +65,7 @@ impl Listener {
         now: SystemTime,
     ) {
         self.reply(Reply::Retry, incoming, |room| {
-            let mut fresh = [0; CID_LEN];
+            let mut fresh = [0; RETRY_CID_LEN];
             boring::rand::rand_bytes(&mut fresh).ok()?;
             let token = token::seal_retry(key, incoming.peer_addr, dcid, &fresh, now);
             quiche::retry(
@@ -125,3 +125,7 @@ impl Listener {
         });
     }
 }
+
+/// What a client calls us after a Retry: as short as RFC 9000 7.2 lets clients choose,
+/// because the transport parameters repeat it and have little room.
+const RETRY_CID_LEN: usize = 8;

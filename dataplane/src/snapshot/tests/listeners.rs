@@ -234,6 +234,7 @@ fn settings_are_taken_over() {
         disable_active_migration: true,
         retry: v1::RetryMode::Always.into(),
         max_send_udp_payload_size: 1200,
+        datagrams: true,
         ..Default::default()
     });
     wire.listeners[0].admission = Some(v1::Admission {
@@ -273,6 +274,7 @@ fn settings_are_taken_over() {
             active_migration: false,
             retry: RetryMode::Always,
             max_send_udp_payload_size: 1200,
+            datagrams: true,
         }
     );
     assert_eq!(

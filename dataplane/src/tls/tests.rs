@@ -1,0 +1,92 @@
+//! What fits, what is built anew, and who is chosen.
+
+use std::sync::Arc;
+
+use quiche::{ConnectionId, RetryConnectionIds};
+use tidegate_proto::v1;
+
+use super::{Contexts, TcpAcceptor, Tickets, quic_config};
+use crate::snapshot::{Binding, QuicTransport, Snapshot, fixture};
+
+fn binding(change: impl FnOnce(&mut v1::Snapshot)) -> (Arc<Binding>, Tickets) {
+    let mut wire = fixture::snapshot();
+    change(&mut wire);
+    let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
+    let secure = snapshot
+        .bindings
+        .iter()
+        .find(|binding| binding.http3().is_some());
+    (
+        secure.expect("HTTPS").clone(),
+        Tickets::new(&snapshot.keys.ticket),
+    )
+}
+
+#[test]
+fn the_largest_settings_fit_the_transport_parameters_after_a_retry() {
+    let (binding, tickets) = binding(|_| {});
+    let transport = QuicTransport {
+        max_idle_timeout: std::time::Duration::from_millis(u64::MAX),
+        initial_max_data: (1 << 62) - 1,
+        initial_max_stream_data: (1 << 62) - 1,
+        initial_max_streams_bidi: 1 << 60,
+        active_migration: false,
+        datagrams: true,
+        ..QuicTransport::default()
+    };
+    let mut contexts = Contexts::default();
+    let mut config = quic_config(&binding, &transport, &tickets, &mut contexts).unwrap();
+    config.set_stateless_reset_token(Some(7));
+    let address = "127.0.0.1:443".parse().unwrap();
+    let (original, retry, scid) = ([1; quiche::MAX_CONN_ID_LEN], [2; 8], [3; 17]);
+    let accepted = quiche::accept_with_retry::<crate::quic::BytesFactory>(
+        &ConnectionId::from_ref(&scid),
+        RetryConnectionIds {
+            original_destination_cid: &ConnectionId::from_ref(&original),
+            retry_source_cid: &ConnectionId::from_ref(&retry),
+        },
+        address,
+        address,
+        &mut config,
+    );
+    assert!(accepted.is_ok(), "{:?}", accepted.err());
+}
+
+#[test]
+fn only_what_changed_is_built_anew() {
+    let certificate = fixture::certificate("default/site", "example.com");
+    let same = |wire: &mut v1::Snapshot| wire.certificates[0] = certificate.clone();
+    let mut contexts = Contexts::default();
+    let mut apply = |(binding, tickets): (Arc<Binding>, Tickets)| {
+        let mut next = contexts.successor();
+        TcpAcceptor::new(&binding, &tickets, &mut next).unwrap();
+        quic_config(&binding, &QuicTransport::default(), &tickets, &mut next).unwrap();
+        next.settle();
+        let made = next.made();
+        contexts = next;
+        made
+    };
+    assert_eq!(apply(binding(same)), 2, "one for each door");
+    assert_eq!(apply(binding(same)), 0);
+    let routes = |wire: &mut v1::Snapshot| {
+        same(wire);
+        wire.routes.clear();
+        wire.version = "2".into();
+    };
+    assert_eq!(apply(binding(routes)), 0);
+    let validation = |wire: &mut v1::Snapshot| {
+        same(wire);
+        wire.listeners[0].client_validation = Some(v1::ClientValidation {
+            ca_pem: certificate.chain_pem.clone(),
+            ..Default::default()
+        });
+    };
+    assert_eq!(apply(binding(validation)), 2);
+    let keys = |wire: &mut v1::Snapshot| {
+        validation(wire);
+        let key = &mut wire.keys.as_mut().expect("keys").ticket[0];
+        key.material = vec![9; 48].into();
+    };
+    assert_eq!(apply(binding(keys)), 2);
+    assert_eq!(apply(binding(|_| {})), 2, "another certificate");
+}
