@@ -35,6 +35,7 @@ pub mod gateway_api;
 mod harness;
 pub mod keys;
 pub mod policy;
+mod kubernetes;
 mod private_file;
 pub mod provision;
 pub mod resources;

@@ -6,6 +6,7 @@
 //! [`crate::translate`]'s.
 
 pub mod files;
+pub mod kubernetes;
 
 use std::fmt;
 

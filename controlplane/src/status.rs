@@ -6,12 +6,14 @@
 
 mod condition;
 mod features;
+mod observed;
 mod programmed;
 mod show;
 
 pub use self::{
     condition::{Condition, ConditionStatus},
     features::supported_features,
+    observed::{Observed, ObservedStatuses, Place},
     programmed::{Acknowledgement, programmed},
     show::of_problem,
 };

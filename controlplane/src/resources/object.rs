@@ -50,13 +50,46 @@ macro_rules! kinds {
         }
 
         impl Resources {
-            /// Puts `object` in its map; one of the same kind and key is replaced.
-            pub fn insert(&mut self, object: Object, source: impl Into<String>) {
+            /// Every kind's name.
+            pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
+
+            /// Puts `object` in its map; one of the same kind and key is replaced. True where
+            /// that made a difference.
+            pub fn insert(&mut self, object: Object, source: impl Into<String>) -> bool {
                 let (key, source) = (object.key(), source.into());
                 match object {
                     $(Object::$kind(object) => {
-                        self.$map.insert(key, Entry { object: Arc::from(object), source, held_back: None });
+                        let entry = Entry { object: Arc::from(object), source, held_back: None };
+                        if self.$map.get(&key) == Some(&entry) {
+                            return false;
+                        }
+                        self.$map.insert(key, entry);
+                        true
                     })*
+                }
+            }
+
+            /// Takes an object out. True where it was there.
+            pub fn remove(&mut self, kind: &str, key: &ObjectKey) -> bool {
+                match kind {
+                    $(stringify!($kind) => self.$map.remove(key).is_some(),)*
+                    _ => false,
+                }
+            }
+
+            /// The keys of a kind's objects, in order.
+            pub fn keys(&self, kind: &str) -> Vec<ObjectKey> {
+                match kind {
+                    $(stringify!($kind) => self.$map.keys().cloned().collect(),)*
+                    _ => vec![],
+                }
+            }
+
+            /// How many objects of a kind there are.
+            pub fn count(&self, kind: &str) -> usize {
+                match kind {
+                    $(stringify!($kind) => self.$map.len(),)*
+                    _ => 0,
                 }
             }
 

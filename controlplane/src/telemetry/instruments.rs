@@ -17,6 +17,14 @@ pub(crate) struct Instruments {
     pub(crate) snapshot_answers: Counter<u64>,
     /// What sources refused, now.
     pub(crate) source_problems: Gauge<u64>,
+    /// Objects that were read from the API server, by `kind`.
+    pub(crate) source_objects: Gauge<u64>,
+    /// Watches that failed and were begun again, by `kind` and `code`.
+    pub(crate) watch_errors: Counter<u64>,
+    /// Writes of statuses, by `kind` and `outcome`: `written`, `conflict`, `gone` or `failed`.
+    pub(crate) status_writes: Counter<u64>,
+    /// 1 on the replica that writes to the API server, 0 on the others.
+    pub(crate) leader: Gauge<u64>,
     /// Seconds from command to reply, by `command` and `outcome`.
     pub(crate) command_duration: Histogram<f64>,
     /// Replies that nobody waited for any more.
@@ -80,6 +88,22 @@ impl Instruments {
             source_problems: meter
                 .u64_gauge("tidegate.controlplane.source.problems")
                 .with_description("Files, objects and fields that are refused now")
+                .build(),
+            source_objects: meter
+                .u64_gauge("tidegate.controlplane.source.objects")
+                .with_description("Objects that were read from the API server, by kind")
+                .build(),
+            watch_errors: counter(
+                "tidegate.controlplane.source.watch.errors",
+                "Watches of the API server that failed and were begun again",
+            ),
+            status_writes: counter(
+                "tidegate.controlplane.status.writes",
+                "Writes of statuses to the API server",
+            ),
+            leader: meter
+                .u64_gauge("tidegate.controlplane.leader")
+                .with_description("1 on the replica that writes to the API server")
                 .build(),
             command_duration: seconds(
                 "tidegate.controlplane.command.duration",
