@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Du
 
 use clap::Parser;
 
+use crate::translate::CONTROLLER_NAME;
+
 /// Serves Prometheus text of whatever else is in the process.
 pub type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -30,11 +32,28 @@ pub struct Config {
 pub enum Source {
     /// A folder of YAML files, watched.
     Files(PathBuf),
+    /// The API server of a cluster, watched and written to.
+    Kubernetes(Kubernetes),
+}
+
+/// What of a cluster is Tidegate's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Where the control plane keeps its own objects. `None`: where it runs.
+    pub namespace: Option<String>,
+    /// Namespaces that are watched; none: all.
+    pub watch_namespaces: Vec<String>,
+    /// Serves GatewayClasses that name this controller. `None`: Tidegate's own name.
+    pub controller_name: Option<String>,
+    /// Sessions beyond loopback, for tests.
+    pub insecure_sessions: bool,
 }
 
 /// A text that names no [`Source`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no source: expected `files:DIR` with the folder of the YAML files")]
+#[error(
+    "`{0}` is no source: expected `files:DIR` with the folder of the YAML files, or `kubernetes`"
+)]
 pub struct InvalidSource(String);
 
 impl FromStr for Source {
@@ -43,6 +62,7 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("files:") {
             Some(folder) if !folder.is_empty() => Ok(Self::Files(folder.into())),
+            None if text == "kubernetes" => Ok(Self::Kubernetes(Kubernetes::default())),
             _ => Err(InvalidSource(text.to_owned())),
         }
     }
@@ -52,6 +72,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files(folder) => write!(f, "files:{}", folder.display()),
+            Self::Kubernetes(_) => f.write_str("kubernetes"),
         }
     }
 }
@@ -81,9 +102,21 @@ impl Default for Tuning {
 #[derive(Debug, Parser)]
 #[command(name = "tidegate-controlplane", version)]
 pub struct Args {
-    /// Where resources come from: `files:DIR`
+    /// Where resources come from: `files:DIR`, or `kubernetes`
     #[arg(long, value_name = "SOURCE", env = "TIDEGATE_SOURCE")]
     source: Source,
+    /// Namespace of the Lease and the keys, with `--source kubernetes`; its own unless given
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    namespace: Option<String>,
+    /// Reads objects of this namespace only; may be given several times
+    #[arg(long = "watch-namespace", value_name = "NAME")]
+    watch_namespaces: Vec<String>,
+    /// Serves GatewayClasses that name this controller
+    #[arg(long, value_name = "NAME", default_value = CONTROLLER_NAME)]
+    controller_name: String,
+    /// Sessions in the clear beyond loopback
+    #[arg(long, hide = true)]
+    insecure_sessions: bool,
     /// Address for dataplanes; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     session_listen: SocketAddr,
@@ -112,8 +145,17 @@ pub struct Args {
 impl Args {
     /// The settings that they mean.
     pub fn into_config(self) -> (Config, Tuning) {
+        let source = match self.source {
+            Source::Kubernetes(_) => Source::Kubernetes(Kubernetes {
+                namespace: self.namespace,
+                watch_namespaces: self.watch_namespaces,
+                controller_name: Some(self.controller_name),
+                insecure_sessions: self.insecure_sessions,
+            }),
+            files => files,
+        };
         let config = Config {
-            source: self.source,
+            source,
             session_listen: self.session_listen,
             admin_listen: self.admin_listen,
             state_dir: self.state,
@@ -146,7 +188,9 @@ pub enum InvalidConfig {
 impl Config {
     /// Refuses what must not be started.
     pub fn check(&self) -> Result<(), InvalidConfig> {
-        if !self.session_listen.ip().to_canonical().is_loopback() {
+        let insecure =
+            matches!(&self.source, Source::Kubernetes(cluster) if cluster.insecure_sessions);
+        if !insecure && !self.session_listen.ip().to_canonical().is_loopback() {
             return Err(InvalidConfig::SessionListen(self.session_listen));
         }
         let usable =
@@ -177,8 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_a_source_too() {
+        let args = [
+            "--source",
+            "kubernetes",
+            "--watch-namespace",
+            "a",
+            "--watch-namespace",
+            "b",
+        ];
+        let Source::Kubernetes(cluster) = parsed(&args).unwrap().source else {
+            panic!("another source");
+        };
+        assert_eq!(cluster.watch_namespaces, ["a", "b"]);
+        assert_eq!(cluster.controller_name.as_deref(), Some(CONTROLLER_NAME));
+    }
+
+    #[test]
     fn a_source_without_a_kind_is_refused_with_the_form_that_is_expected() {
-        for source in ["/etc/tidegate", "files:", "kubernetes"] {
+        for source in ["/etc/tidegate", "files:", "kubernetes:"] {
             let Err(error) = parsed(&["--source", source]) else {
                 panic!("{source} was taken")
             };

@@ -65,6 +65,8 @@ impl Default for Patience {
 pub struct Fleet {
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
     configuration: watch::Sender<Option<Arc<Published>>>,
+    /// How often a dataplane has answered, come or gone.
+    answering: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     events: Events,
     instruments: Instruments,
@@ -76,6 +78,7 @@ impl Fleet {
         Self {
             sessions: Mutex::default(),
             configuration: watch::Sender::new(None),
+            answering: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             events: Events::new(instruments.clone()),
             instruments,
@@ -86,6 +89,35 @@ impl Fleet {
     /// The configuration as it is now; none before the source was read.
     pub fn configuration(&self) -> Option<Arc<Published>> {
         self.configuration.borrow().clone()
+    }
+
+    /// The same, with a wake-up whenever it changes.
+    pub fn configurations(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.configuration.subscribe()
+    }
+
+    /// A wake-up whenever a dataplane has answered, come or gone.
+    pub fn answering(&self) -> watch::Receiver<u64> {
+        self.answering.subscribe()
+    }
+
+    /// Whether every dataplane has said what it makes of the configuration.
+    pub fn has_answered(&self) -> bool {
+        let Some(published) = self.configuration() else {
+            return false;
+        };
+        self.dataplanes().into_iter().all(|dataplane| {
+            let gateway = dataplane
+                .hello
+                .map(|hello| hello.gateway)
+                .unwrap_or_default();
+            published.snapshot(&gateway).is_none_or(|snapshot| {
+                let refused = dataplane
+                    .nack
+                    .is_some_and(|nack| nack.version == snapshot.version);
+                refused || dataplane.acked_version == snapshot.version
+            })
+        })
     }
 
     /// The dataplanes that hold a session, in order of id.
@@ -163,6 +195,7 @@ impl Fleet {
         let id = session.hello().dataplane_id.clone();
         let before = self.locked().insert(id.clone(), Arc::clone(&session));
         self.instruments.sessions.add(1, &[]);
+        self.answered();
         if let Some(before) = before {
             if before.hello().instance_id != session.hello().instance_id {
                 warn!(dataplane = %id, before = %before.hello().instance_id,
@@ -191,10 +224,16 @@ impl Fleet {
         }
         drop(sessions);
         self.instruments.sessions.add(-1, &[]);
+        self.answered();
         self.instruments
             .sessions_ended
             .add(1, &[KeyValue::new("reason", ended.label())]);
         info!(dataplane = %id, reason = ended.label(), "dataplane disconnected");
+    }
+
+    fn answered(&self) {
+        self.answering
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn session(&self, hello: v1::Hello) -> (Arc<Session>, session::Commands) {

@@ -1,16 +1,17 @@
 //! The secrets that all dataplanes share: session tickets, Retry tokens, stateless
 //! reset tokens and connection IDs.
 //!
-//! Owns the file `keys.json` in the state folder, and when keys change: by age, or when
-//! an operator asks. `fleet::publish` puts them into snapshots. They are never logged,
+//! Owns where they are kept, the file `keys.json` in the state folder or a Secret that all
+//! replicas share, and when they change: by age, or when an operator asks. `fleet::publish` puts them into snapshots. They are never logged,
 //! and no API shows them.
 
 mod ring;
+mod secret;
 
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 pub use self::ring::KeyRing;
+pub(crate) use self::secret::KeySecret;
 use crate::{clock::unix_millis, private_file};
 
 /// Longest wait between two looks at the age of the keys: a clock may be set.
@@ -38,13 +40,21 @@ pub enum KeyError {
     },
     /// The file has something else in it.
     #[error(
-        "the key file {path} is damaged ({reason}): put a copy back, or remove it to begin with \
-         new keys, which ends what clients hold of the old ones"
+        "the {place} is damaged ({reason}): put a copy back, or remove it to begin with new \
+         keys, which ends what clients hold of the old ones"
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// File or Secret.
+        place: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The API server did not give or take the Secret.
+    #[error("cannot use Secret {name} of the keys: {reason}")]
+    Secret {
+        /// `namespace/name`.
+        name: String,
+        /// What the API server said.
         reason: String,
     },
     /// The system gave no random bytes.
@@ -52,11 +62,16 @@ pub enum KeyError {
     Random(#[from] SysError),
 }
 
-/// The key ring on disk, and everyone who waits for it to change.
+/// The key ring where it is kept, and everyone who waits for it to change.
 pub struct KeyStore {
-    path: PathBuf,
+    place: Place,
     ring: Mutex<KeyRing>,
     current: watch::Sender<v1::Keys>,
+}
+
+enum Place {
+    File(PathBuf),
+    Secret(KeySecret),
 }
 
 impl KeyStore {
@@ -69,7 +84,7 @@ impl KeyStore {
         })?;
         let ring = if let Some(text) = text {
             parse(&text).map_err(|reason| KeyError::Damaged {
-                path: path.clone(),
+                place: format!("key file {}", path.display()),
                 reason,
             })?
         } else {
@@ -78,12 +93,23 @@ impl KeyStore {
             info!(path = %path.display(), "made the first keys");
             ring
         };
+        Ok(Self::new(Place::File(path), ring))
+    }
+
+    /// Reads the Secret that all replicas share, or makes it with new keys.
+    pub(crate) async fn shared(secret: KeySecret, now_ms: i64) -> Result<Self, KeyError> {
+        let ring = secret.read_or_make(now_ms).await?;
+        Ok(Self::new(Place::Secret(secret), ring))
+    }
+
+    fn new(place: Place, ring: KeyRing) -> Self {
         let current = watch::Sender::new(ring.to_wire());
-        Ok(Self {
-            path,
-            ring: Mutex::new(ring),
+        let ring = Mutex::new(ring);
+        Self {
+            place,
+            ring,
             current,
-        })
+        }
     }
 
     /// The keys, and a wake-up whenever they change.
@@ -93,38 +119,72 @@ impl KeyStore {
 
     /// UNIX milliseconds of the last rotation.
     pub fn rotated_at_ms(&self) -> i64 {
-        self.ring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .rotated_at_ms()
+        self.locked().rotated_at_ms()
     }
 
     /// Puts a new key of each kind in front. Those before stay valid for a while, so
     /// that nothing that clients hold breaks. On an error nothing has changed.
-    pub fn rotate(&self, now_ms: i64) -> Result<v1::Keys, KeyError> {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let rotated = ring.rotated(&mut SysRng, now_ms)?;
-        save(&self.path, &rotated)?;
-        *ring = rotated;
-        let keys = ring.to_wire();
-        // Under the lock, so that two rotations are seen in their order.
-        self.current.send_replace(keys.clone());
-        info!(path = %self.path.display(), "rotated the keys");
+    pub async fn rotate(&self, now_ms: i64) -> Result<v1::Keys, KeyError> {
+        let keys = match &self.place {
+            Place::File(path) => {
+                // Under the lock, so that two rotations are seen in their order. It is a
+                // small file.
+                let mut ring = self.locked();
+                let rotated = ring.rotated(&mut SysRng, now_ms)?;
+                save(path, &rotated)?;
+                *ring = rotated;
+                let keys = ring.to_wire();
+                self.current.send_replace(keys.clone());
+                keys
+            }
+            Place::Secret(secret) => self.adopt(secret.rotate(now_ms).await?),
+        };
+        info!("rotated the keys");
         Ok(keys)
     }
 
-    /// Rotates whenever the keys are older than `age`, for ever.
-    pub async fn rotate_by_age(&self, age: Duration, rotated: impl Fn()) {
+    /// Takes what other replicas make of the keys, for ever. Where no one else has them,
+    /// there is nothing to do.
+    pub(crate) async fn follow(&self) {
+        match &self.place {
+            Place::File(_) => std::future::pending().await,
+            Place::Secret(secret) => {
+                let own = || self.locked().clone();
+                secret.follow(own, |ring| drop(self.adopt(ring))).await;
+            }
+        }
+    }
+
+    /// Rotates whenever the keys are older than `age` and `leads` says so, for ever.
+    pub async fn rotate_by_age(&self, age: Duration, leads: impl Fn() -> bool, rotated: impl Fn()) {
         let nap = LONGEST_NAP.min(age / 4).max(Duration::from_millis(10));
         loop {
-            if is_due(self.rotated_at_ms(), unix_millis(), age) {
-                match self.rotate(unix_millis()) {
+            if leads() && is_due(self.rotated_at_ms(), unix_millis(), age) {
+                match self.rotate(unix_millis()).await {
                     Ok(_) => rotated(),
                     Err(error) => error!(%error, "cannot rotate the keys; the old ones serve on"),
                 }
             }
             tokio::time::sleep(nap).await;
         }
+    }
+
+    fn adopt(&self, ring: KeyRing) -> v1::Keys {
+        let mut current = self.locked();
+        let keys = ring.to_wire();
+        *current = ring;
+        self.current.send_if_modified(|current| {
+            let changed = *current != keys;
+            if changed {
+                current.clone_from(&keys);
+            }
+            changed
+        });
+        keys
+    }
+
+    fn locked(&self) -> MutexGuard<'_, KeyRing> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -103,7 +103,10 @@ impl Candidate {
             self.tell(None);
             match timeout(CALL_TIMEOUT, self.release()).await {
                 Ok(Ok(())) => info!("gave the Lease back"),
-                Ok(Err(error)) => warn!(error = told(&error), "cannot give the Lease back; it runs out by itself"),
+                Ok(Err(error)) => warn!(
+                    error = told(&error),
+                    "cannot give the Lease back; it runs out by itself"
+                ),
                 Err(_) => warn!("cannot give the Lease back in time; it runs out by itself"),
             }
         }
@@ -115,7 +118,10 @@ impl Candidate {
         self.leads.send_if_modified(|now| {
             let changed = *now != leads;
             if changed && leads {
-                info!(identity = self.me, "leads: statuses are written and data planes provisioned from here");
+                info!(
+                    identity = self.me,
+                    "leads: statuses are written and data planes provisioned from here"
+                );
             } else if changed {
                 warn!(identity = self.me, "leads no longer");
             }
@@ -164,7 +170,10 @@ impl Candidate {
             return Ok(());
         }
         let lease = lease::released(lease, MicroTime(Timestamp::now()));
-        self.api.replace(LEASE, &PostParams::default(), &lease).await.map(|_| ())
+        self.api
+            .replace(LEASE, &PostParams::default(), &lease)
+            .await
+            .map(|_| ())
     }
 }
 

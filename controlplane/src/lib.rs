@@ -34,8 +34,9 @@ pub mod gateway_api;
 #[cfg(test)]
 mod harness;
 pub mod keys;
-pub mod policy;
 mod kubernetes;
+pub mod leader;
+pub mod policy;
 mod private_file;
 pub mod provision;
 pub mod resources;
@@ -49,6 +50,6 @@ pub mod translate;
 pub mod trust;
 
 pub use self::{
-    config::{Args, Config, InvalidConfig, Source, Tuning},
+    config::{Args, Config, InvalidConfig, Kubernetes, Source, Tuning},
     run::ControlPlane,
 };

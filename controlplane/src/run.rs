@@ -1,5 +1,7 @@
 //! A running control plane: what is bound, what is spawned, and how it ends.
 
+mod kubernetes;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
@@ -9,15 +11,18 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tonic::transport::server::TcpIncoming;
 use tracing::{debug, info, warn};
 
+use self::kubernetes::Cluster;
 use crate::{
     api::{self, Access, Measure, Operations, Probes},
     clock::unix_millis,
     config::{Config, Source, Tuning},
     fleet::{ControlService, Fleet, TelemetryService, publish},
     keys::KeyStore,
-    private_file, source,
+    private_file,
+    source::{self, Sourced},
     store::AuditStore,
     telemetry::Telemetry,
+    translate::Options,
 };
 
 /// Longest wait for requests and reports under way, at the end.
@@ -39,6 +44,14 @@ pub struct ControlPlane {
     stopping: watch::Sender<bool>,
     /// They end only when something is wrong, or when told to stop.
     tasks: JoinSet<anyhow::Error>,
+    /// How many of them end when told to stop.
+    ending: usize,
+}
+
+/// Where resources come from, begun.
+enum Resources {
+    Files(watch::Receiver<Arc<Sourced>>),
+    Cluster(Cluster),
 }
 
 impl ControlPlane {
@@ -64,13 +77,21 @@ impl ControlPlane {
             Some(token) => token,
             None => api::token(state)?,
         };
-        let keys = Arc::new(KeyStore::open(state, unix_millis())?);
+        let (keys, resources) = match config.source {
+            Source::Files(folder) => (
+                KeyStore::open(state, unix_millis())?,
+                Resources::Files(source::files::watch(folder)?),
+            ),
+            Source::Kubernetes(settings) => {
+                let cluster = Cluster::find(settings).await?;
+                (cluster.keys().await?, Resources::Cluster(cluster))
+            }
+        };
+        let keys = Arc::new(keys);
         let store = Arc::new(AuditStore::open(state, tuning.audit_records).await?);
         let telemetry = Arc::new(Telemetry::from_env()?);
         let instruments = telemetry.instruments();
         let fleet = Arc::new(Fleet::new(instruments.clone(), tuning.patience));
-        let Source::Files(folder) = config.source;
-        let resources = source::files::watch(folder)?;
 
         let sessions = bind("session-listen", config.session_listen).await?;
         let admin = bind("admin-listen", config.admin_listen).await?;
@@ -78,12 +99,25 @@ impl ControlPlane {
 
         let stopping = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(publish(Arc::clone(&fleet), resources, keys.watch()));
+        // Without replicas there is nobody else to do it.
+        let mut leads = watch::channel(true).1;
+        let mut ending = SERVERS;
+        match resources {
+            Resources::Files(files) => {
+                let options = Options::default();
+                tasks.spawn(publish(Arc::clone(&fleet), files, keys.watch(), options));
+            }
+            Resources::Cluster(cluster) => {
+                let stopping = stopping.subscribe();
+                leads = cluster.spawn(&mut tasks, &fleet, &keys, stopping, &instruments);
+                ending += 1;
+            }
+        }
         let rotations = instruments.key_rotations.clone();
         let aging = Arc::clone(&keys);
         tasks.spawn(async move {
             aging
-                .rotate_by_age(tuning.key_age, || rotations.add(1, &[]))
+                .rotate_by_age(tuning.key_age, || *leads.borrow(), || rotations.add(1, &[]))
                 .await;
             anyhow!("keys are not rotated any more")
         });
@@ -122,6 +156,7 @@ impl ControlPlane {
             telemetry,
             stopping,
             tasks,
+            ending,
         })
     }
 
@@ -153,9 +188,9 @@ impl ControlPlane {
     pub async fn shutdown(mut self) {
         self.stopping.send_replace(true);
         self.fleet.stop();
-        // The servers end by themselves; the other tasks never do.
+        // These end by themselves; the other tasks never do.
         let servers = async {
-            for _ in 0..SERVERS {
+            for _ in 0..self.ending {
                 if let Some(Ok(end)) = self.tasks.join_next().await {
                     debug!(%end);
                 }

@@ -9,7 +9,9 @@ mod features;
 mod observed;
 mod programmed;
 mod show;
+mod writer;
 
+pub(crate) use self::writer::Writer;
 pub use self::{
     condition::{Condition, ConditionStatus},
     features::supported_features,

@@ -166,6 +166,7 @@ impl<'a> Exchange<'a> {
                 self.feed.answered(&version, true);
                 debug!(dataplane = %self.name(), version, "snapshot acknowledged");
                 self.session.acked(version);
+                self.fleet.answered();
             }
             Some(Up::Nack(nack)) => {
                 self.feed.answered(&nack.version, false);
@@ -179,6 +180,7 @@ impl<'a> Exchange<'a> {
                         message, "snapshot refused; the one before serves on");
                 }
                 self.session.nacked(nack);
+                self.fleet.answered();
             }
             Some(Up::Held(v1::Held { version })) => {
                 // Its Ack comes when it is in service; another replica sees to that.

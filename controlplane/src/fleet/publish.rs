@@ -55,13 +55,14 @@ pub(crate) async fn publish(
     fleet: Arc<Fleet>,
     mut source: watch::Receiver<Arc<Sourced>>,
     mut keys: watch::Receiver<v1::Keys>,
+    options: Options,
 ) -> anyhow::Error {
     let mut known = BTreeSet::new();
     loop {
         let sourced = Arc::clone(&source.borrow_and_update());
         let options = Options {
             keys: keys.borrow_and_update().clone(),
-            ..Options::default()
+            ..options.clone()
         };
         log_news(&mut known, &sourced.problems);
         fleet

@@ -6,12 +6,10 @@
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use futures_util::StreamExt;
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{
-    Api, Client,
-    api::PostParams,
-    runtime::watch_object,
+use k8s_openapi::{
+    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use kube::{Api, Client, api::PostParams, runtime::watcher::watch_object};
 use rand::rngs::SysRng;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -49,7 +47,10 @@ impl KeySecret {
             return Ok(ring);
         }
         // Another replica was quicker.
-        let secret = self.get().await?.ok_or_else(|| self.failed("it was removed just now"))?;
+        let secret = self
+            .get()
+            .await?
+            .ok_or_else(|| self.failed("it was removed just now"))?;
         self.ring(&secret)
     }
 
@@ -62,7 +63,11 @@ impl KeySecret {
             let rotated = self.ring(&secret)?.rotated(&mut SysRng, now_ms)?;
             secret.data = Some(self.data(&rotated)?);
             // It names the version that was read.
-            match self.api.replace(NAME, &PostParams::default(), &secret).await {
+            match self
+                .api
+                .replace(NAME, &PostParams::default(), &secret)
+                .await
+            {
                 Ok(_) => return Ok(rotated),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(self.failed(&told(&error))),
@@ -82,7 +87,10 @@ impl KeySecret {
                     Err(error) => error!(%error, "the keys before serve on"),
                 },
                 Ok(None) => match self.make(&own()).await {
-                    Ok(true) => warn!(secret = self.name(), "was removed, and made again with the keys in use"),
+                    Ok(true) => warn!(
+                        secret = self.name(),
+                        "was removed, and made again with the keys in use"
+                    ),
                     Ok(false) => {}
                     Err(error) => error!(%error, "the keys serve on, but are not kept"),
                 },
@@ -96,11 +104,18 @@ impl KeySecret {
 
     /// False where there is one already.
     async fn make(&self, ring: &KeyRing) -> Result<bool, KeyError> {
-        let labels = [("app.kubernetes.io/managed-by", "tidegate"), ("app.kubernetes.io/name", "tidegate-controlplane")];
+        let labels = [
+            ("app.kubernetes.io/managed-by", "tidegate"),
+            ("app.kubernetes.io/name", "tidegate-controlplane"),
+        ];
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(NAME.to_owned()),
-                labels: Some(labels.map(|(label, value)| (label.to_owned(), value.to_owned())).into()),
+                labels: Some(
+                    labels
+                        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+                        .into(),
+                ),
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".to_owned()),
@@ -126,7 +141,8 @@ impl KeySecret {
         };
         let data = secret.data.as_ref().and_then(|data| data.get(FIELD));
         let text = data.ok_or_else(|| damaged(format!("data.{FIELD} is missing")))?;
-        let text = std::str::from_utf8(&text.0).map_err(|_| damaged(format!("data.{FIELD} is no text")))?;
+        let text = std::str::from_utf8(&text.0)
+            .map_err(|_| damaged(format!("data.{FIELD} is no text")))?;
         parse(text).map_err(damaged)
     }
 

@@ -20,13 +20,13 @@ fn keys_survive_a_restart() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-#[test]
-fn a_rotation_overlaps_and_survives_a_restart() {
+#[tokio::test]
+async fn a_rotation_overlaps_and_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = KeyStore::open(folder.path(), 1).unwrap();
     let mut watch = store.watch();
     let before = watch.borrow_and_update().clone();
-    let rotated = store.rotate(2).unwrap();
+    let rotated = store.rotate(2).await.unwrap();
     assert!(watch.has_changed().unwrap(), "whoever waits is woken");
     assert_eq!(rotated.ticket[1], before.ticket[0]);
     assert_eq!(rotated.cid[1], before.cid[0]);
@@ -72,7 +72,7 @@ async fn keys_rotate_by_age() {
     let mut watch = store.watch();
     let newest = watch.borrow_and_update().ticket[0].id;
     tokio::select! {
-        () = store.rotate_by_age(Duration::from_secs(3600), || {}) => unreachable!("it never ends"),
+        () = store.rotate_by_age(Duration::from_secs(3600), || true, || {}) => unreachable!("it never ends"),
         changed = tokio::time::timeout(Duration::from_secs(30), watch.changed()) => {
             changed.expect("rotated in time").unwrap();
         }

@@ -37,7 +37,9 @@ impl Seen {
             Some(before) if before.version == version && lease.is_some() => before,
             _ => {
                 let spec = lease.and_then(|lease| lease.spec.as_ref());
-                let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+                let seconds = spec
+                    .and_then(|spec| spec.lease_duration_seconds)
+                    .unwrap_or_default();
                 Self {
                     holder: lease.map(holder).unwrap_or_default(),
                     // One that was written by hand must not lock everyone out.
@@ -62,7 +64,8 @@ pub(super) fn next(seen: &Seen, me: &str, now: Instant) -> Move {
 
 pub(super) fn holder(lease: &Lease) -> String {
     let spec = lease.spec.as_ref();
-    spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default()
+    spec.and_then(|spec| spec.holder_identity.clone())
+        .unwrap_or_default()
 }
 
 pub(super) fn first(name: &str, me: &str, duration: Duration, now: MicroTime) -> Lease {
@@ -78,7 +81,9 @@ pub(super) fn first(name: &str, me: &str, duration: Duration, now: MicroTime) ->
 
 pub(super) fn taken(mut lease: Lease, me: &str, duration: Duration, now: MicroTime) -> Lease {
     let before = lease.spec.take();
-    let transitions = before.and_then(|spec| spec.lease_transitions).map_or(0, |count| count.saturating_add(1));
+    let transitions = before
+        .and_then(|spec| spec.lease_transitions)
+        .map_or(0, |count| count.saturating_add(1));
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(me.to_owned()),
         lease_duration_seconds: Some(seconds(duration)),

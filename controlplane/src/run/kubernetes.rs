@@ -5,10 +5,7 @@ use std::{fs, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use kube::{Client, Config};
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::info;
 
 use crate::{
@@ -37,12 +34,18 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Finds the API server from within a pod, or by KUBECONFIG.
     pub(super) async fn find(settings: Kubernetes) -> anyhow::Result<Self> {
-        let config = Config::infer()
-            .await
-            .context("no cluster: neither a pod's ServiceAccount nor a usable KUBECONFIG was found")?;
-        let own = || fs::read_to_string(NAMESPACE_FILE).ok().map(|name| name.trim().to_owned());
+        let config = Config::infer().await.context(
+            "no cluster: neither a pod's ServiceAccount nor a usable KUBECONFIG was found",
+        )?;
+        let own = || {
+            fs::read_to_string(NAMESPACE_FILE)
+                .ok()
+                .map(|name| name.trim().to_owned())
+        };
         let given = settings.namespace.clone().filter(|name| !name.is_empty());
-        let namespace = given.or_else(own).unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = given
+            .or_else(own)
+            .unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.clone();
         let client = Client::try_from(config).map_err(|error| anyhow!("{}", told(&error)))?;
         info!(%server, namespace, "resources come from a cluster");
@@ -105,7 +108,10 @@ impl Cluster {
         let (fleet, keys, mut sourced) = (Arc::clone(fleet), keys.watch(), watched.sourced);
         tasks.spawn(async move {
             let ended = || anyhow!("the cluster is not watched any more");
-            let Ok(Some(first)) = sourced.wait_for(Option::is_some).await.map(|first| first.clone())
+            let Ok(Some(first)) = sourced
+                .wait_for(Option::is_some)
+                .await
+                .map(|first| first.clone())
             else {
                 return ended();
             };
@@ -128,6 +134,12 @@ impl Cluster {
 
 /// Another one for each run: a restart must not take its predecessor's Lease for its own.
 fn identity() -> String {
-    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    format!("{}_{:08x}", host.as_deref().unwrap_or("controlplane"), rand::random::<u32>())
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty());
+    format!(
+        "{}_{:08x}",
+        host.as_deref().unwrap_or("controlplane"),
+        rand::random::<u32>()
+    )
 }

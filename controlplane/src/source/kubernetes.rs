@@ -60,13 +60,23 @@ const QUEUE: usize = 256;
 pub(crate) fn watch(client: Client, settings: Settings, instruments: Instruments) -> Watched {
     let namespaces: Vec<Option<Arc<str>>> = match settings.namespaces.is_empty() {
         true => vec![None],
-        false => settings.namespaces.iter().map(|name| Some(name.as_str().into())).collect(),
+        false => settings
+            .namespaces
+            .iter()
+            .map(|name| Some(name.as_str().into()))
+            .collect(),
     };
     let watches: Vec<_> = KINDS
         .iter()
         .flat_map(|kind| {
-            let scopes = if kind.namespaced { namespaces.clone() } else { vec![None] };
-            scopes.into_iter().map(move |namespace| Watch { kind, namespace })
+            let scopes = if kind.namespaced {
+                namespaces.clone()
+            } else {
+                vec![None]
+            };
+            scopes
+                .into_iter()
+                .map(move |namespace| Watch { kind, namespace })
         })
         .collect();
     let statuses = Arc::new(ObservedStatuses::default());

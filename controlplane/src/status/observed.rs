@@ -41,15 +41,19 @@ impl ObservedStatuses {
     /// Takes what was seen. Older than what is known, it is passed over.
     pub fn saw(&self, place: Place, observed: Observed) {
         let mut places = self.locked();
-        let version = |observed: &Observed| observed.resource_version.parse::<u64>().unwrap_or(u64::MAX);
+        let version =
+            |observed: &Observed| observed.resource_version.parse::<u64>().unwrap_or(u64::MAX);
         if let Some(known) = places.get(&place) {
-            if known == &observed || (known.uid == observed.uid && version(known) > version(&observed)) {
+            if known == &observed
+                || (known.uid == observed.uid && version(known) > version(&observed))
+            {
                 return;
             }
         }
         places.insert(place, observed);
         drop(places);
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The object is gone.

@@ -127,30 +127,46 @@ impl Writer {
         let statuses = published.statuses(&self.fleet);
         let mut desired = BTreeMap::<Place, Vec<&ObjectStatus>>::new();
         for status in &statuses {
-            desired.entry((status.kind, status.key.clone())).or_default().push(status);
+            desired
+                .entry((status.kind, status.key.clone()))
+                .or_default()
+                .push(status);
         }
         let now = Instant::now();
         let time = Timestamp::now();
         let mut writes = Vec::new();
-        self.waiting.retain(|place, _| self.observed.with(|all| all.contains_key(place)));
-        self.settled.retain(|place, _| self.observed.with(|all| all.contains_key(place)));
+        self.waiting
+            .retain(|place, _| self.observed.with(|all| all.contains_key(place)));
+        self.settled
+            .retain(|place, _| self.observed.with(|all| all.contains_key(place)));
         self.observed.with(|all| {
             for (place, observed) in all {
-                if self.waiting.get(place).is_some_and(|(until, _)| *until > now) {
+                if self
+                    .waiting
+                    .get(place)
+                    .is_some_and(|(until, _)| *until > now)
+                {
                     continue;
                 }
                 let desired = desired.get(place).map_or(&[][..], Vec::as_slice);
-                let Some(status) = merge::patch(place.0, observed, desired, &self.controller, time) else {
+                let Some(status) = merge::patch(place.0, observed, desired, &self.controller, time)
+                else {
                     continue;
                 };
-                let pointless = |settled: &Settled| settled.has == observed.status && merge::same(&settled.asked, &status);
+                let pointless = |settled: &Settled| {
+                    settled.has == observed.status && merge::same(&settled.asked, &status)
+                };
                 if !self.settled.get(place).is_some_and(pointless) {
                     writes.push((place.clone(), observed.clone(), status));
                 }
             }
         });
         self.write_all(writes).await;
-        self.waiting.values().map(|(until, _)| *until).filter(|until| *until > now).min()
+        self.waiting
+            .values()
+            .map(|(until, _)| *until)
+            .filter(|until| *until > now)
+            .min()
     }
 
     async fn write_all(&mut self, writes: Vec<(Place, Observed, Value)>) {
@@ -167,7 +183,9 @@ impl Writer {
                     (place, status, outcome)
                 });
             }
-            let Some(done) = running.join_next().await else { return };
+            let Some(done) = running.join_next().await else {
+                return;
+            };
             if let Ok((place, status, outcome)) = done {
                 self.done(place, status, outcome);
             }
@@ -197,8 +215,10 @@ impl Writer {
             }
             Outcome::Conflict | Outcome::Failed => {
                 let before = self.waiting.get(&place).map(|(_, backoff)| *backoff);
-                let backoff = before.map_or(FIRST_BACKOFF, |before| (before * 2).min(LONGEST_BACKOFF));
-                self.waiting.insert(place, (Instant::now() + backoff, backoff));
+                let backoff =
+                    before.map_or(FIRST_BACKOFF, |before| (before * 2).min(LONGEST_BACKOFF));
+                self.waiting
+                    .insert(place, (Instant::now() + backoff, backoff));
             }
         }
     }

@@ -67,11 +67,7 @@ impl Operations {
     /// New keys of each kind, at once.
     pub(crate) async fn rotate_keys(&self) -> Result<KeysRotated, Failure> {
         let rotated_at_ms = unix_millis();
-        let store = std::sync::Arc::clone(&self.keys);
-        // It writes a file.
-        let rotated = tokio::task::spawn_blocking(move || store.rotate(rotated_at_ms)).await;
-        let keys =
-            rotated.map_err(|_| Failure::Internal("the rotation was cancelled".into()))??;
+        let keys = self.keys.rotate(rotated_at_ms).await?;
         self.instruments.key_rotations.add(1, &[]);
         let newest = |keys: &[v1::Key]| keys.first().map_or(0, |key| key.id);
         Ok(KeysRotated {

@@ -162,7 +162,12 @@ impl Gatherer {
     fn remark(&self) {
         let kinds: BTreeSet<_> = self.inventory.awaited().collect();
         let kinds: Vec<_> = kinds.into_iter().collect();
-        let fetches: Vec<_> = self.in_flight.keys().chain(self.failed.keys()).map(named).collect();
+        let fetches: Vec<_> = self
+            .in_flight
+            .keys()
+            .chain(self.failed.keys())
+            .map(named)
+            .collect();
         warn!(
             kinds = kinds.join(", "),
             objects = fetches.join(", "),
@@ -175,7 +180,9 @@ impl Gatherer {
         while self.in_flight.len() < FETCHES_AT_ONCE
             && let Some((name, key)) = self.inventory.next_unread()
         {
-            let Some(kind) = Kind::named(name) else { continue };
+            let Some(kind) = Kind::named(name) else {
+                continue;
+            };
             if !self.settings.watches(&key.namespace) {
                 continue;
             }

@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    kind::Kind,
-    read::Read,
-    references::Reference,
-};
+use super::{kind::Kind, read::Read, references::Reference};
 use crate::{
     resources::{ObjectKey, Resources},
     source::{Problem, Sourced},
@@ -37,7 +33,9 @@ pub(super) struct Watch {
 
 impl Watch {
     fn covers(&self, key: &ObjectKey) -> bool {
-        self.namespace.as_deref().is_none_or(|namespace| key.namespace == namespace)
+        self.namespace
+            .as_deref()
+            .is_none_or(|namespace| key.namespace == namespace)
     }
 
     fn name(&self) -> (&'static str, Option<Arc<str>>) {
@@ -146,7 +144,9 @@ impl Inventory {
     pub(super) fn fetched(&mut self, kind: &'static Kind, key: ObjectKey, read: Option<Read>) {
         match read {
             // It may have lost its last reference meanwhile.
-            Some(read) if self.wanted.contains_key(&(kind.name, key.clone())) => self.put(kind, read),
+            Some(read) if self.wanted.contains_key(&(kind.name, key.clone())) => {
+                self.put(kind, read)
+            }
             _ => self.forget(kind, &key),
         }
     }
@@ -166,7 +166,10 @@ impl Inventory {
     /// All of a watch's objects, decoded or not.
     fn known(&self, watch: &Watch) -> BTreeSet<ObjectKey> {
         let mut known: BTreeSet<_> = self.resources.keys(watch.kind.name).into_iter().collect();
-        let broken = self.problems.keys().filter(|(kind, _)| *kind == watch.kind.name);
+        let broken = self
+            .problems
+            .keys()
+            .filter(|(kind, _)| *kind == watch.kind.name);
         known.extend(broken.map(|(_, key)| key.clone()));
         known.retain(|key| watch.covers(key));
         known

@@ -76,11 +76,12 @@ macro_rules! kinds {
     };
 }
 
-pub(super) static KINDS: [Kind; 13] = kinds! {
+pub(super) static KINDS: [Kind; 14] = kinds! {
     GatewayClass: GROUP, ["v1", "v1beta1"], "gatewayclasses", namespaced = false, has_status = true;
     Gateway: GROUP, ["v1", "v1beta1"], "gateways", has_status = true;
     ListenerSet: GROUP, ["v1"], "listenersets", has_status = true;
     HTTPRoute: GROUP, ["v1", "v1beta1"], "httproutes", has_status = true;
+    GRPCRoute: GROUP, ["v1"], "grpcroutes", has_status = true;
     ReferenceGrant: GROUP, ["v1", "v1beta1"], "referencegrants";
     BackendTLSPolicy: GROUP, ["v1", "v1alpha3"], "backendtlspolicies", has_status = true;
     QUICPolicy: policy::GROUP, ["v1alpha1"], "quicpolicies", has_status = true;

@@ -60,8 +60,12 @@ fn service(service: &mut Service) {
             ..ServiceSpec::default()
         });
     }
-    let addresses = service.status.take().and_then(|status| status.load_balancer);
-    let addresses = addresses.filter(|balancer| balancer.ingress.as_ref().is_some_and(|i| !i.is_empty()));
+    let addresses = service
+        .status
+        .take()
+        .and_then(|status| status.load_balancer);
+    let addresses =
+        addresses.filter(|balancer| balancer.ingress.as_ref().is_some_and(|i| !i.is_empty()));
     service.status = addresses.map(|balancer| ServiceStatus {
         load_balancer: Some(balancer),
         ..ServiceStatus::default()
@@ -103,7 +107,9 @@ mod tests {
             .unwrap(),
         ));
         object(&mut service);
-        let Object::Service(service) = service else { unreachable!() };
+        let Object::Service(service) = service else {
+            unreachable!()
+        };
         assert_eq!(
             serde_json::to_value(service).unwrap(),
             json!({

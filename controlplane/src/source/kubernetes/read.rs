@@ -119,7 +119,10 @@ mod tests {
             json!({"metadata": {"name": "s", "namespace": "web"}, "data": {"tls.key": "TOP SECRET!"}}),
         );
         let text = read.object.err().unwrap().to_string();
-        assert!(text.contains("Secret web/s") && !text.contains("TOP"), "{text}");
+        assert!(
+            text.contains("Secret web/s") && !text.contains("TOP"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -135,7 +138,9 @@ mod tests {
         let observed = read.observed.unwrap();
         assert_eq!((observed.status, observed.generation), (status, 4));
         assert_eq!(observed.resource_version, "9");
-        let Ok(Object::HTTPRoute(route)) = read.object else { panic!() };
+        let Ok(Object::HTTPRoute(route)) = read.object else {
+            panic!()
+        };
         assert!(route.status.is_none());
         assert_eq!(route.spec.hostnames, ["a.example"]);
         assert_eq!(route.metadata.generation, Some(4));

@@ -25,32 +25,46 @@ fn walk(value: &Value, namespace: &str, found: &mut BTreeSet<Reference>) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 if FIELDS.contains(&name.as_str()) {
-                    let many = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                    let many = value
+                        .as_array()
+                        .map_or(std::slice::from_ref(value), Vec::as_slice);
                     found.extend(many.iter().filter_map(|one| reference(one, namespace)));
                 } else {
                     walk(value, namespace, found);
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| walk(value, namespace, found)),
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| walk(value, namespace, found)),
         _ => {}
     }
 }
 
 fn reference(value: &Value, namespace: &str) -> Option<Reference> {
     let text = |field: &str| value.get(field).and_then(Value::as_str);
-    let kind = match (text("group").unwrap_or_default(), text("kind").unwrap_or("Secret")) {
+    let kind = match (
+        text("group").unwrap_or_default(),
+        text("kind").unwrap_or("Secret"),
+    ) {
         ("", "Secret") => "Secret",
         ("", "ConfigMap") => "ConfigMap",
         _ => return None,
     };
     let name = text("name").filter(|name| !name.is_empty())?;
-    Some((kind, ObjectKey::new(text("namespace").unwrap_or(namespace), name)))
+    Some((
+        kind,
+        ObjectKey::new(text("namespace").unwrap_or(namespace), name),
+    ))
 }
 
 /// `listeners[].tls.certificateRefs`, `tls.backend.clientCertificateRef`, and the CAs of
 /// `tls.frontend` and of BackendTLSPolicies.
-const FIELDS: [&str; 3] = ["certificateRefs", "clientCertificateRef", "caCertificateRefs"];
+const FIELDS: [&str; 3] = [
+    "certificateRefs",
+    "clientCertificateRef",
+    "caCertificateRefs",
+];
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +94,12 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            ["ConfigMap trust/clients", "Secret certs/other", "Secret default/client", "Secret default/site"]
+            [
+                "ConfigMap trust/clients",
+                "Secret certs/other",
+                "Secret default/client",
+                "Secret default/site"
+            ]
         );
     }
 }

@@ -53,11 +53,14 @@ pub(super) async fn run(
         let resource = kind.resource(name);
         let config = Config::default().timeout(WATCH_SECONDS);
         let ended = if kind.on_reference {
-            let api: Api<PartialObjectMeta<DynamicObject>> = api(&client, &watching.watch, &resource);
+            let api: Api<PartialObjectMeta<DynamicObject>> =
+                api(&client, &watching.watch, &resource);
             watching.follow(watcher(api, config), Keys::default()).await
         } else {
             let api: Api<DynamicObject> = api(&client, &watching.watch, &resource);
-            watching.follow(watcher(api, config), Whole(Vec::new())).await
+            watching
+                .follow(watcher(api, config), Whole(Vec::new()))
+                .await
         };
         match ended {
             Ended::Deaf => return,
@@ -139,7 +142,11 @@ impl Watching {
                 },
             };
             if let Some(trouble) = self.trouble.take() {
-                info!(kind = self.watch.kind.name, after = trouble, "watching again");
+                info!(
+                    kind = self.watch.kind.name,
+                    after = trouble,
+                    "watching again"
+                );
             }
             self.backoff = FIRST_BACKOFF;
             if self.changes.send(change).await.is_err() {
@@ -168,7 +175,11 @@ impl Watching {
         }
         let text = told(error);
         if self.trouble.as_ref() != Some(&text) {
-            warn!(kind, error = text, "cannot watch; what is known serves on, and it is tried again");
+            warn!(
+                kind,
+                error = text,
+                "cannot watch; what is known serves on, and it is tried again"
+            );
             self.trouble = Some(text);
         }
         if code == Some(403) && !self.listed && self.started.elapsed() > FORBIDDEN_PATIENCE {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     gateway_api::{GROUP, GatewayAddress, ParentReference, RouteGroupKind},
-    status::{Condition, ObjectStatus, Observed, Scope, features},
+    status::{Condition, ObjectStatus, Observed, Scope, supported_features},
 };
 
 /// The fields of `status` to write, or none where all is as it should be. `desired` has
@@ -23,18 +23,25 @@ pub(super) fn patch(
 ) -> Option<Value> {
     let judged = desired.iter().flat_map(|status| &status.conditions);
     // What was judged is not what is there any more: a newer judgement is on its way.
-    if judged.clone().any(|condition| condition.observed_generation < observed.generation) {
+    if judged
+        .clone()
+        .any(|condition| condition.observed_generation < observed.generation)
+    {
         return None;
     }
     let merge = Merge {
-        now: now.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        now: now
+            .to_zoned(TimeZone::UTC)
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
         status: &observed.status,
         controller,
     };
     let wanted = match ENTRIES.iter().find(|(of, ..)| *of == kind) {
-        Some((_, list, reference, most)) => {
-            Map::from_iter([((*list).to_owned(), merge.entries(list, reference, *most, desired))])
-        }
+        Some((_, list, reference, most)) => Map::from_iter([(
+            (*list).to_owned(),
+            merge.entries(list, reference, *most, desired),
+        )]),
         None if desired.is_empty() => return None,
         None => merge.object(kind, desired),
     };
@@ -111,14 +118,20 @@ struct Merge<'a> {
 impl Merge<'_> {
     /// The field as it is; a list that is not there is as good as an empty one.
     fn has(&self, field: &str) -> Value {
-        self.status.get(field).cloned().unwrap_or_else(|| match field {
-            "attachedListenerSets" => Value::Null,
-            _ => json!([]),
-        })
+        self.status
+            .get(field)
+            .cloned()
+            .unwrap_or_else(|| match field {
+                "attachedListenerSets" => Value::Null,
+                _ => json!([]),
+            })
     }
 
     fn list(&self, field: &str) -> &[Value] {
-        self.status.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.status
+            .get(field)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Of GatewayClasses, Gateways and ListenerSets.
@@ -156,10 +169,15 @@ impl Merge<'_> {
                 Scope::Parent(_) => continue,
             }
             let ours = |condition: &&Value| {
-                condition["type"].as_str().is_some_and(|type_| OURS.contains(&type_))
+                condition["type"]
+                    .as_str()
+                    .is_some_and(|type_| OURS.contains(&type_))
             };
             let mut conditions = self.conditions(self.status.get("conditions"), &status.conditions);
-            let others = self.list("conditions").iter().filter(|condition| !ours(condition));
+            let others = self
+                .list("conditions")
+                .iter()
+                .filter(|condition| !ours(condition));
             conditions.extend(others.cloned());
             wanted.insert("conditions".to_owned(), Value::Array(conditions));
         }
@@ -168,7 +186,10 @@ impl Merge<'_> {
                 wanted.insert("listeners".to_owned(), Value::Array(listeners));
             }
             "GatewayClass" => {
-                let features = features::SUPPORTED.iter().map(|name| json!({ "name": name }));
+                let features = supported_features();
+                let features = features
+                    .iter()
+                    .map(|feature| json!({ "name": feature.name }));
                 wanted.insert("supportedFeatures".to_owned(), features.collect());
             }
             _ => {}
@@ -177,15 +198,29 @@ impl Merge<'_> {
     }
 
     /// Of routes and policies: the entries of others, then ours.
-    fn entries(&self, list: &str, reference: &str, most: usize, desired: &[&ObjectStatus]) -> Value {
+    fn entries(
+        &self,
+        list: &str,
+        reference: &str,
+        most: usize,
+        desired: &[&ObjectStatus],
+    ) -> Value {
         let is_ours = |entry: &&Value| entry["controllerName"] == *self.controller;
-        let mut entries: Vec<_> = self.list(list).iter().filter(|entry| !is_ours(entry)).cloned().collect();
+        let mut entries: Vec<_> = self
+            .list(list)
+            .iter()
+            .filter(|entry| !is_ours(entry))
+            .cloned()
+            .collect();
         for status in desired {
-            let Scope::Parent(parent) = &status.scope else { continue };
+            let Scope::Parent(parent) = &status.scope else {
+                continue;
+            };
             let parent = parent_reference(parent);
             let before = self.list(list).iter().filter(is_ours);
             let before = before.clone().find(|entry| entry[reference] == parent);
-            let conditions = self.conditions(before.map(|entry| &entry["conditions"]), &status.conditions);
+            let conditions =
+                self.conditions(before.map(|entry| &entry["conditions"]), &status.conditions);
             let mut entry = json!({"controllerName": self.controller, "conditions": conditions});
             entry[reference] = parent;
             entries.push(entry);
@@ -195,7 +230,9 @@ impl Merge<'_> {
     }
 
     fn conditions(&self, before: Option<&Value>, conditions: &[Condition]) -> Vec<Value> {
-        let before = before.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let before = before
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         let written = conditions.iter().map(|condition| {
             let status = condition.status.as_str();
             let unchanged = before

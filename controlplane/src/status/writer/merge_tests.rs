@@ -17,7 +17,13 @@ fn observed(generation: i64, status: Value) -> Observed {
 }
 
 fn status(kind: &'static str, scope: Scope, holds: bool, generation: i64) -> ObjectStatus {
-    let condition = Condition::new("Accepted", ConditionStatus::from(holds), "Accepted", "", generation);
+    let condition = Condition::new(
+        "Accepted",
+        ConditionStatus::from(holds),
+        "Accepted",
+        "",
+        generation,
+    );
     ObjectStatus {
         kind,
         key: ObjectKey::new("web", "it"),
@@ -82,10 +88,17 @@ fn the_time_of_the_last_change_is_kept_while_the_status_is_the_same() {
     let has = |text, generation| json!({"conditions": [accepted(text, generation, BEGIN)]});
     let class = |holds, generation| status("GatewayClass", Scope::Object, holds, generation);
     let conditions = |has: Value, class: ObjectStatus| {
-        patch("GatewayClass", &observed(1, has), &[&class], US, at(60)).unwrap()["conditions"].clone()
+        patch("GatewayClass", &observed(1, has), &[&class], US, at(60)).unwrap()["conditions"]
+            .clone()
     };
-    assert_eq!(conditions(has("True", 1), class(true, 2)), json!([accepted("True", 2, BEGIN)]));
-    assert_eq!(conditions(has("True", 1), class(false, 2)), json!([accepted("False", 2, LATER)]));
+    assert_eq!(
+        conditions(has("True", 1), class(true, 2)),
+        json!([accepted("True", 2, BEGIN)])
+    );
+    assert_eq!(
+        conditions(has("True", 1), class(false, 2)),
+        json!([accepted("False", 2, LATER)])
+    );
     // As the API server fills it in.
     assert_eq!(
         conditions(has("Unknown", 0), class(true, 1)),
@@ -133,7 +146,13 @@ fn entries_and_conditions_of_others_stay() {
 #[test]
 fn objects_of_other_controllers_are_left_alone() {
     let theirs = observed(1, json!({"conditions": [accepted("True", 1, BEGIN)]}));
-    for kind in ["GatewayClass", "Gateway", "ListenerSet", "HTTPRoute", "BackendTLSPolicy"] {
+    for kind in [
+        "GatewayClass",
+        "Gateway",
+        "ListenerSet",
+        "HTTPRoute",
+        "BackendTLSPolicy",
+    ] {
         assert_eq!(patch(kind, &theirs, &[], US, at(1)), None, "{kind}");
     }
 }
@@ -141,7 +160,16 @@ fn objects_of_other_controllers_are_left_alone() {
 #[test]
 fn a_judgement_of_an_older_generation_is_not_written() {
     let class = status("GatewayClass", Scope::Object, true, 1);
-    assert_eq!(patch("GatewayClass", &observed(2, Value::Null), &[&class], US, at(1)), None);
+    assert_eq!(
+        patch(
+            "GatewayClass",
+            &observed(2, Value::Null),
+            &[&class],
+            US,
+            at(1)
+        ),
+        None
+    );
 }
 
 #[test]
@@ -150,22 +178,38 @@ fn a_gateway_has_addresses_and_its_listeners_in_order() {
         let scope = Scope::Listener {
             name: name.into(),
             attached_routes,
-            supported_kinds: vec![RouteGroupKind { group: None, kind: "HTTPRoute".into() }],
+            supported_kinds: vec![RouteGroupKind {
+                group: None,
+                kind: "HTTPRoute".into(),
+            }],
         };
         status("Gateway", scope, true, 1)
     };
     let scope = Scope::Gateway {
-        addresses: vec![GatewayAddress { type_: None, value: "192.0.2.1".into() }],
+        addresses: vec![GatewayAddress {
+            type_: None,
+            value: "192.0.2.1".into(),
+        }],
         attached_listener_sets: Some(2),
     };
-    let parts = [status("Gateway", scope, true, 1), listener("web", 3), listener("api", 0)];
+    let parts = [
+        status("Gateway", scope, true, 1),
+        listener("web", 3),
+        listener("api", 0),
+    ];
     let parts: Vec<_> = parts.iter().collect();
-    let before = observed(1, json!({"listeners": [
-        {"name": "api", "attachedRoutes": 9, "supportedKinds": [], "conditions": [accepted("True", 0, BEGIN)]},
-        {"name": "old", "attachedRoutes": 0, "supportedKinds": [], "conditions": []},
-    ]}));
+    let before = observed(
+        1,
+        json!({"listeners": [
+            {"name": "api", "attachedRoutes": 9, "supportedKinds": [], "conditions": [accepted("True", 0, BEGIN)]},
+            {"name": "old", "attachedRoutes": 0, "supportedKinds": [], "conditions": []},
+        ]}),
+    );
     let written = patch("Gateway", &before, &parts, US, at(60)).unwrap();
-    assert_eq!(written["addresses"], json!([{"type": "IPAddress", "value": "192.0.2.1"}]));
+    assert_eq!(
+        written["addresses"],
+        json!([{"type": "IPAddress", "value": "192.0.2.1"}])
+    );
     assert_eq!(written["attachedListenerSets"], 2);
     assert_eq!(
         written["listeners"],
@@ -183,10 +227,16 @@ fn a_gateway_has_addresses_and_its_listeners_in_order() {
 #[test]
 fn what_the_api_server_does_not_take_is_noticed_whatever_the_time() {
     let asked = json!({"conditions": [accepted("True", 1, BEGIN)], "news": 1});
-    assert!(!took(&json!({"conditions": [accepted("True", 1, BEGIN)]}), &asked));
+    assert!(!took(
+        &json!({"conditions": [accepted("True", 1, BEGIN)]}),
+        &asked
+    ));
     let again = json!({"conditions": [accepted("True", 1, LATER)], "news": 1});
     assert!(same(&asked, &again));
-    assert!(!same(&asked, &json!({"conditions": [accepted("False", 1, LATER)], "news": 1})));
+    assert!(!same(
+        &asked,
+        &json!({"conditions": [accepted("False", 1, LATER)], "news": 1})
+    ));
 }
 
 #[test]

@@ -34,7 +34,12 @@ impl Outcome {
 
 /// Puts the fields of `status` in place of those that the object has, if it is still the
 /// one that was observed.
-pub(super) async fn write(client: Client, place: &Place, observed: &Observed, status: &Value) -> Outcome {
+pub(super) async fn write(
+    client: Client,
+    place: &Place,
+    observed: &Observed,
+    status: &Value,
+) -> Outcome {
     let (kind, key) = place;
     let Some((resource, namespaced)) = resource(kind) else {
         return Outcome::Failed;
@@ -48,12 +53,18 @@ pub(super) async fn write(client: Client, place: &Place, observed: &Observed, st
         "status": status,
     });
     let asked = PatchParams::default();
-    let written = timeout(WRITE_TIMEOUT, api.patch_status(&key.name, &asked, &Patch::Merge(&patch))).await;
+    let written = timeout(
+        WRITE_TIMEOUT,
+        api.patch_status(&key.name, &asked, &Patch::Merge(&patch)),
+    )
+    .await;
     match written {
         Ok(Ok(object)) => {
             info!(kind, object = %key, "status written");
             debug!(kind, object = %key, %status, "status written");
-            let DynamicObject { metadata, mut data, .. } = object;
+            let DynamicObject {
+                metadata, mut data, ..
+            } = object;
             Outcome::Written(Observed {
                 uid: metadata.uid.unwrap_or_default(),
                 resource_version: metadata.resource_version.unwrap_or_default(),
