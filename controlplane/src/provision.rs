@@ -5,15 +5,23 @@
 //! [`crate::translate`] has decided, or what becomes of objects whose Gateway is gone: it
 //! owns them, so that the cluster collects them.
 
+mod cluster;
 mod kind;
 mod name;
+mod plan;
 mod render;
+mod run;
 mod settings;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use self::run::Followed;
 pub use self::{
     kind::Kind,
     name::{label, name},
+    plan::Failures,
     render::{Rendered, objects},
+    run::Provisioner,
     settings::{ProvisionArgs, Settings},
 };
 

@@ -40,6 +40,11 @@ pub(crate) struct Instruments {
     pub(crate) audit_append_failures: Counter<u64>,
     /// Events that a client was too slow for.
     pub(crate) events_lost: Counter<u64>,
+    /// Changes asked of the Kubernetes API for data planes, by `action`, `kind` and
+    /// `outcome`.
+    pub(crate) provision_requests: Counter<u64>,
+    /// Gateways that cannot be provisioned, now.
+    pub(crate) provision_failing: Gauge<u64>,
     /// Key rotations.
     pub(crate) key_rotations: Counter<u64>,
     /// Seconds to answer a request of the admin API. Not `http.server.request.duration`,
@@ -133,6 +138,14 @@ impl Instruments {
                 "tidegate.controlplane.events.lost",
                 "Events that a client was too slow for",
             ),
+            provision_requests: counter(
+                "tidegate.controlplane.provision.requests",
+                "Changes asked of the Kubernetes API for data planes",
+            ),
+            provision_failing: meter
+                .u64_gauge("tidegate.controlplane.provision.failing")
+                .with_description("Gateways that cannot be provisioned now")
+                .build(),
             key_rotations: counter("tidegate.controlplane.keys.rotations", "Key rotations"),
             request_duration: seconds(
                 "tidegate.controlplane.request.duration",
