@@ -24,6 +24,7 @@ mod mirror;
 mod pause;
 mod retry;
 pub mod tcp;
+mod tunnel;
 pub mod upstream;
 mod wire;
 
@@ -36,7 +37,7 @@ use self::{
     accept::Accepted,
     exchange::Exchange,
     failure::Failure,
-    fields::Framing,
+    fields::{Framing, Upgrade},
     forward::{Chosen, Outgoing, Upstream},
     upstream::Destination,
 };
@@ -44,7 +45,7 @@ use crate::{
     filter, path,
     route::{Matched, RouteTable},
     shard::Shard,
-    snapshot::{BindingKey, Configuration, HttpLimits, Listener, Scheme},
+    snapshot::{BackendProtocol, BindingKey, Configuration, HttpLimits, Listener, Scheme},
     tls::Terms,
 };
 
@@ -333,7 +334,15 @@ impl Routed<'_> {
             timeout: rule.backend_request_timeout,
             retry: rule.retry.as_ref(),
         };
-        let mut response = forward::forward(origin, outgoing, upstream, interim, exchange).await?;
+        let mut response = match self.framing.upgrade {
+            Some(_) if backend.protocol != BackendProtocol::Http2 => {
+                let idle = limits.body_idle_timeout;
+                forward::upgrade(origin, outgoing, upstream, exchange, idle).await?
+            }
+            // HTTP/2 has no Upgrade, and WebSocket without it is nothing.
+            Some(Upgrade::WebSocket) => return Err(Failure::NotImplemented),
+            _ => forward::forward(origin, outgoing, upstream, interim, exchange).await?,
+        };
         filter::response(&rule.filters, response.headers_mut());
         filter::response(filters, response.headers_mut());
         Ok(response)

@@ -88,7 +88,11 @@ fn may_come_over(listener: &Listener, terms: Option<&Terms>) -> bool {
 /// and puts in what upstreams are to know.
 pub(super) fn rewrite_fields(origin: &Origin, host: &Host, framing: Framing, parts: &mut Parts) {
     let headers = &mut parts.headers;
+    let upgrade = headers.remove(header::UPGRADE);
     fields::strip_hop_by_hop(headers);
+    if let Some(upgrade) = upgrade.filter(|_| framing.upgrade.is_some()) {
+        headers.insert(header::UPGRADE, upgrade);
+    }
     headers.remove(header::EXPECT);
     headers.insert(header::HOST, host.value.clone());
     if framing.te_trailers {

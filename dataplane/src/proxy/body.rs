@@ -15,7 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::exchange::ResponseBody;
+use super::{exchange::ResponseBody, tunnel::Tunnel};
 
 /// A request's or response's body. It lives on one shard and is not `Send`.
 #[derive(Default)]
@@ -33,6 +33,8 @@ pub enum Body {
     /// A response's body on its way from an upstream. Dropped before its end, it cancels
     /// the upstream request.
     Upstream(ResponseBody),
+    /// No content, but another protocol. Front-ends take it out of a response that says so.
+    Tunnel(Box<Tunnel>),
 }
 
 /// Why a body ended before its time. Whoever sends the body on must make the
@@ -70,6 +72,17 @@ impl Body {
         }
     }
 
+    /// The tunnel, if there is one; then nothing is left.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        match std::mem::take(self) {
+            Self::Tunnel(tunnel) => Some(*tunnel),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// When the request that this is the response of must be over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
@@ -88,7 +101,7 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             // Hyper says in many words that the client went away; none of them helps.
             Self::Hyper(body) => Poll::Ready(
@@ -102,7 +115,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(_) => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Hyper(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
@@ -112,7 +125,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

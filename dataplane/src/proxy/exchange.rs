@@ -161,8 +161,18 @@ impl Exchange {
         self.error.set(Some(failure.label()));
     }
 
+    /// Bytes that the client sent.
+    pub(crate) fn count_request(&self, bytes: u64) {
+        self.request_bytes.set(self.request_bytes.get() + bytes);
+    }
+
+    /// Bytes that the client was sent.
+    pub(crate) fn count_response(&self, bytes: u64) {
+        self.response_bytes.set(self.response_bytes.get() + bytes);
+    }
+
     /// The response is over: well, or with an error.
-    fn over(&self, error: Option<&'static str>) {
+    pub(crate) fn over(&self, error: Option<&'static str>) {
         if error.is_some() {
             self.error.set(error);
         }

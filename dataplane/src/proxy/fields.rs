@@ -18,6 +18,15 @@ pub(crate) struct Framing {
     pub(crate) te_trailers: bool,
     /// The client waits for 100 (Continue) before it sends content.
     pub(crate) expects_continue: bool,
+    /// The client would like to speak something else (RFC 9110 7.8).
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+/// What comes after HTTP on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    WebSocket,
+    Other,
 }
 
 /// Checks a request's header section.
@@ -33,16 +42,17 @@ pub(crate) fn check(
     if headers.contains_key(header::TRANSFER_ENCODING) {
         check_transfer_encoding(version, headers)?;
     }
-    if headers
-        .get_all(header::UPGRADE)
-        .iter()
-        .any(|value| has_token(value, "websocket"))
-    {
-        return Err(Failure::NotImplemented);
-    }
     let mut te = headers.get_all(header::TE).iter();
+    let content_length = content_length(headers)?;
+    let has_content = headers.contains_key(header::TRANSFER_ENCODING)
+        || !matches!(content_length, None | Some(0));
     Ok(Framing {
-        content_length: content_length(headers)?,
+        content_length,
+        upgrade: if version == Version::HTTP_11 && !has_content {
+            upgrade(headers)
+        } else {
+            None
+        },
         te_trailers: te.any(|value| has_token(value, "trailers")),
         expects_continue: expects_continue(headers)?,
     })
@@ -141,6 +151,22 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Failure> {
         expected = true;
     }
     Ok(expected)
+}
+
+/// HTTP/2 in the clear is asked for with prior knowledge only (RFC 9113 3.1): whoever names
+/// it here is served as if they had not.
+fn upgrade(headers: &HeaderMap) -> Option<Upgrade> {
+    let mut values = headers.get_all(header::UPGRADE).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let mut connection = headers.get_all(header::CONNECTION).iter();
+    if !connection.any(|value| has_token(value, "upgrade")) || has_token(value, "h2c") {
+        return None;
+    }
+    Some(if has_token(value, "websocket") {
+        Upgrade::WebSocket
+    } else {
+        Upgrade::Other
+    })
 }
 
 /// Whether trailers may pass: within the limits, and without a field that would have

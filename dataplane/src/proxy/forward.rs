@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, Version, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
 use hyper::body::Incoming;
 use tokio::{
     task::spawn_local,
@@ -20,7 +20,8 @@ use super::{
     interim::Interims,
     mirror::Mirrored,
     retry::Attempts,
-    upstream::{Destination, Lease, drain},
+    tunnel::Tunnel,
+    upstream::{Destination, Lease, Upgraded, drain},
 };
 use crate::{
     balance,
@@ -79,6 +80,44 @@ pub(super) async fn forward(
     let head = received(head, exchange);
     let content = ResponseBody::new(content, exchange.clone(), lease);
     Ok(Response::from_parts(head, Body::Upstream(content)))
+}
+
+/// The response to a request for another protocol: the upstream's assent, or any other.
+pub(super) async fn upgrade(
+    origin: &Origin,
+    outgoing: Outgoing,
+    upstream: Upstream<'_>,
+    exchange: &Rc<Exchange>,
+    idle: Duration,
+) -> Result<Response<Body>, Failure> {
+    let metrics = &origin.shard.metrics.http;
+    let request = Request::from_parts(outgoing.parts, outgoing.content);
+    let attempt = origin
+        .shard
+        .upstreams
+        .upgrade(upstream.to, request, metrics);
+    let outcome = match limit(exchange.deadline(), upstream.timeout) {
+        None => attempt.await,
+        Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
+            metrics.upstream_error("timeout");
+            Err(failure)
+        }),
+    };
+    let (response, upgraded) = outcome?;
+    let (mut head, content) = response.into_parts();
+    let protocol = head.headers.remove(header::UPGRADE);
+    let mut head = received(head, exchange);
+    let body = match upgraded {
+        Upgraded::No(lease) => Body::Upstream(ResponseBody::new(content, exchange.clone(), lease)),
+        Upgraded::Yes(switched) => {
+            let protocol = protocol.ok_or(Failure::Upstream)?;
+            head.headers.insert(header::UPGRADE, protocol);
+            let upgrade = HeaderValue::from_static("upgrade");
+            head.headers.insert(header::CONNECTION, upgrade);
+            Body::Tunnel(Box::new(Tunnel::new(switched, exchange.clone(), idle)))
+        }
+    };
+    Ok(Response::from_parts(head, body))
 }
 
 /// A response's head on its way to the client.

@@ -5,10 +5,18 @@
 //! [`serve`](super::serve) answers it. The shard calls [`listen`].
 
 mod drive;
+mod http1;
 mod live;
 mod reply;
 
-use std::{convert::Infallible, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future;
 use http::Request;
@@ -23,6 +31,7 @@ use tokio::{
 
 use self::{
     drive::{Ending, Rules},
+    http1::{Http1, Next},
     live::{Live, Registered},
     reply::{Reply, Streams},
 };
@@ -224,28 +233,34 @@ impl Accepted {
         )
         .under(terms);
         let streams = Streams::default();
-        let service = Requests {
-            link: Rc::new(Link {
-                origin,
-                binding: self.binding,
-                live: self.live.clone(),
-                streams: streams.clone(),
-            }),
-        };
+        let link = Rc::new(Link {
+            origin,
+            binding: self.binding,
+            live: self.live.clone(),
+            streams: streams.clone(),
+            next: Rc::default(),
+        });
+        let next = link.next.clone();
+        let service = Requests { link };
         let io = TokioIo::new(stream);
         let rules = Rules::new(&limits, multiplex);
+        let live = &self.live;
         let ending = if multiplex {
-            let connection = http2(&limits, &streams).serve_connection(io, service);
-            drive::drive(&self.live, rules, &streams, connection, |it| {
+            let connection = pin!(http2(&limits, &streams).serve_connection(io, service));
+            drive::drive(live, rules, &streams, connection, |it| {
                 it.graceful_shutdown()
             })
             .await
         } else {
             let connection = http1(&limits).serve_connection(io, service);
-            drive::drive(&self.live, rules, &streams, connection, |it| {
-                it.graceful_shutdown()
-            })
-            .await
+            let mut connection = Http1::new(connection, next);
+            let graceful = |it: Pin<&mut Http1<S>>| it.get_mut().graceful_shutdown();
+            let pinned = Pin::new(&mut connection);
+            let ending = drive::drive(live, rules, &streams, pinned, graceful).await;
+            match connection.switched() {
+                Some(switched) => drive::drive_tunnel(live, switched.run()).await,
+                None => ending,
+            }
         };
         streams.abort();
         ending
@@ -288,6 +303,8 @@ struct Link {
     binding: Arc<Binding>,
     live: Rc<Live>,
     streams: Streams,
+    /// What the connection turns into after the response that is under way.
+    next: Next,
 }
 
 /// Hyper's way to [`serve`].
@@ -298,7 +315,7 @@ struct Requests {
 impl Service<Request<Incoming>> for Requests {
     type Response = http::Response<Reply>;
     type Error = Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let link = self.link.clone();
@@ -306,7 +323,10 @@ impl Service<Request<Incoming>> for Requests {
         let active = link.live.begin_request();
         Box::pin(async move {
             link.name_listener(&request);
-            let response = serve(&link.origin, request.map(Body::Hyper), &|_| {}).await;
+            let mut response = serve(&link.origin, request.map(Body::Hyper), &|_| {}).await;
+            if let Some(tunnel) = response.body_mut().take_tunnel() {
+                link.next.set(Some((tunnel, link.live.go_on())));
+            }
             Ok(response.map(|body| Reply::new(body, active, &link.streams)))
         })
     }

@@ -5,4 +5,5 @@ mod extended;
 mod harness;
 mod http2;
 mod tls;
+mod tunnel;
 mod upstream;

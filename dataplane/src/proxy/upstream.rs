@@ -13,13 +13,17 @@ mod pool;
 
 use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub(crate) use self::connection::Lease;
-use self::{endpoint::SendError, pool::Backends};
-use super::{exchange::RequestBody, failure::Failure};
+use self::{
+    connection::{Connection, Exclusive, Upgradable},
+    endpoint::SendError,
+    pool::Backends,
+};
+use super::{exchange::RequestBody, failure::Failure, tunnel::Switched};
 use crate::{
     balance::Balancer,
     metrics::HttpMetrics,
@@ -33,6 +37,12 @@ pub(crate) struct Destination<'a> {
     /// Shown to a backend over TLS that asks for a certificate.
     pub(crate) identity: Option<&'a Arc<Certificate>>,
     pub(crate) endpoints: &'a [SocketAddr],
+}
+
+/// Whether the upstream changed its protocol.
+pub(crate) enum Upgraded {
+    Yes(Switched),
+    No(Lease),
 }
 
 /// Every upstream connection of one shard.
@@ -83,6 +93,52 @@ impl Pools {
                     return Err(Failure::Upstream);
                 }
             }
+        }
+        Err(Failure::Connect)
+    }
+
+    /// Sends a request that asks for another protocol. The upstream may well answer in HTTP.
+    pub(crate) async fn upgrade(
+        &self,
+        to: Destination<'_>,
+        mut request: Request<RequestBody>,
+        metrics: &HttpMetrics,
+    ) -> Result<(Response<Incoming>, Upgraded), Failure> {
+        let pool = self.backends.pool(to.backend, to.identity);
+        let mut tried = Vec::new();
+        for attempt in 0..MOST_ENDPOINTS {
+            let Some(address) = self.choose(to.endpoints, &mut tried, attempt) else {
+                return Err(no_endpoint(attempt));
+            };
+            let in_flight = self.balancer.begin(address);
+            let endpoint = pool.endpoint(address);
+            let (response, connection) = match endpoint.send_for_upgrade(request, metrics).await {
+                Ok(sent) => sent,
+                Err(SendError::Dial(_, unsent)) => {
+                    self.balancer.connect_failed(address, Instant::now());
+                    request = *unsent;
+                    continue;
+                }
+                Err(SendError::Broken(_)) => return Err(Failure::Upstream),
+            };
+            self.balancer.connected(address);
+            let Upgradable { sender, task, rest } = connection;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let connection = Connection::Exclusive(Exclusive {
+                    sender,
+                    _task: task,
+                });
+                let lease = Lease::new(connection, endpoint, in_flight);
+                return Ok((response, Upgraded::No(lease)));
+            }
+            // The task ends by itself, and must not be cut off before.
+            let (early, io) = rest.await.map_err(|_| Failure::Upstream)?;
+            let switched = Switched {
+                io,
+                early,
+                in_flight,
+            };
+            return Ok((response, Upgraded::Yes(switched)));
         }
         Err(Failure::Connect)
     }

@@ -162,20 +162,35 @@ fn what_the_client_waits_for_and_takes_is_noticed() {
 }
 
 #[test]
-fn an_upgrade_to_websocket_is_refused_and_others_are_ignored() {
-    let connection = ("connection", "upgrade");
-    assert_eq!(
-        verdict(V11, &[connection, ("upgrade", "websocket")]),
-        Err(501)
-    );
-    assert_eq!(
-        verdict(V11, &[connection, ("upgrade", "h2c, WebSocket/13")]),
-        Err(501)
-    );
-    assert_eq!(
-        verdict(V11, &[connection, ("upgrade", "h2c")]),
-        Ok(Framing::default())
-    );
+fn an_upgrade_is_one_that_is_asked_for_in_full() {
+    let (connection, websocket) = (("connection", "Upgrade"), ("upgrade", "websocket"));
+    for (version, fields, expected) in [
+        (V11, &[connection, websocket][..], Some(Upgrade::WebSocket)),
+        (
+            V11,
+            &[("connection", "keep-alive, upgrade"), websocket],
+            Some(Upgrade::WebSocket),
+        ),
+        (
+            V11,
+            &[connection, ("upgrade", "something/1")],
+            Some(Upgrade::Other),
+        ),
+        (V11, &[connection, ("upgrade", "h2c")], None),
+        (V11, &[connection, ("upgrade", "h2c, WebSocket/13")], None),
+        (V11, &[connection, websocket, ("upgrade", "other")], None),
+        (V11, &[websocket], None),
+        (V11, &[connection, websocket, ("content-length", "5")], None),
+        (
+            V11,
+            &[connection, websocket, ("transfer-encoding", "chunked")],
+            None,
+        ),
+        (Version::HTTP_10, &[connection, websocket], None),
+    ] {
+        let framing = verdict(version, fields).expect("a good request");
+        assert_eq!(framing.upgrade, expected, "{fields:?}");
+    }
 }
 
 #[test]

@@ -59,13 +59,12 @@ pub(super) async fn drive<C>(
     live: &Live,
     rules: Rules,
     streams: &Streams,
-    connection: C,
+    mut connection: Pin<&mut C>,
     graceful: fn(Pin<&mut C>),
 ) -> Ending
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut connection = pin!(connection);
     let mut clock = pin!(Clock::new(live, rules, streams));
     // Once set, the connection is leaving: why, and until when it may.
     let mut leaving: Option<(Ending, Instant)> = None;
@@ -96,6 +95,7 @@ where
             Event::Told(Order::Drain { deadline }) => {
                 graceful(connection.as_mut());
                 live.leaving("running");
+                live.leave_by.set(Some(deadline));
                 leaving = Some((Ending::new(ClosedBy::Drain, ""), deadline));
             }
             Event::Expired => match leaving {
@@ -108,6 +108,33 @@ where
                 }
             },
         }
+    }
+}
+
+/// Runs what has taken HTTP's place on a connection. It has no way to be told of a drain;
+/// it may go on until the deadline.
+pub(super) async fn drive_tunnel(live: &Live, tunnel: impl Future<Output = ()>) -> Ending {
+    let mut tunnel = pin!(tunnel);
+    loop {
+        let until = live.leave_by.get();
+        tokio::select! {
+            () = &mut tunnel => return Ending::new(ClosedBy::Peer, ""),
+            order = live.told() => match order {
+                Order::Close { by, reason } => return Ending::new(by, reason),
+                Order::Drain { deadline } => {
+                    live.leaving("running");
+                    live.leave_by.set(Some(deadline));
+                }
+            },
+            () = reached(until) => return Ending::new(ClosedBy::Drain, ""),
+        }
+    }
+}
+
+async fn reached(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }
 

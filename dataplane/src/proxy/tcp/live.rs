@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) idle_since: Cell<Instant>,
     /// Bytes that had been read then.
     pub(super) read_when_idle: Cell<u64>,
+    /// Set by a drain: when the connection must be gone.
+    pub(super) leave_by: Cell<Option<Instant>>,
     started: Instant,
     started_at: SystemTime,
     handshake_timeout: Duration,
@@ -69,6 +71,7 @@ impl Live {
             listener: RefCell::default(),
             idle_since: Cell::new(now),
             read_when_idle: Cell::default(),
+            leave_by: Cell::default(),
             started: now,
             started_at: SystemTime::now(),
             handshake_timeout,
@@ -96,6 +99,11 @@ impl Live {
 
     pub(super) fn begin_request(self: &Rc<Self>) -> Active {
         self.requests.set(self.requests.get() + 1);
+        self.go_on()
+    }
+
+    /// What a request has begun goes on after its response.
+    pub(super) fn go_on(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
         Active(self.clone())
     }

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, time::Instant};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, Uri, Version, header,
     uri::{Authority, Scheme},
@@ -10,10 +11,16 @@ use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
 };
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, JoinHandle},
+};
 
 use super::endpoint::Endpoint;
-use crate::{balance::InFlight, proxy::exchange::RequestBody};
+use crate::{
+    balance::InFlight,
+    proxy::{exchange::RequestBody, tunnel::Wired},
+};
 
 /// Ends a connection's task when it is dropped, and with it the connection.
 pub(super) struct Task(AbortHandle);
@@ -35,6 +42,14 @@ pub(super) enum Fresh {
     Http1(http1::SendRequest<RequestBody>, Task),
     /// With the number of streams that the upstream allows at this time.
     Http2(http2::SendRequest<RequestBody>, Rc<Cell<usize>>),
+}
+
+/// A connection that was just made, for one request that asks for another protocol.
+pub(super) struct Upgradable {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) task: Task,
+    /// Comes when HTTP has ended on it: what was read too much, and the connection.
+    pub(super) rest: oneshot::Receiver<(Bytes, Box<dyn Wired>)>,
 }
 
 /// A connection on loan to one request. Dropped, it is torn down: an HTTP/1.1 connection
@@ -98,7 +113,7 @@ impl Connection {
 }
 
 /// A request whose target is a path, and whose authority is in Host.
-fn write_for_http1(request: &mut Request<RequestBody>) {
+pub(super) fn write_for_http1(request: &mut Request<RequestBody>) {
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority() {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
@@ -107,11 +122,16 @@ fn write_for_http1(request: &mut Request<RequestBody>) {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     }
+    if request.headers().contains_key(header::UPGRADE) {
+        request
+            .headers_mut()
+            .append(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     // RFC 9110 10.1.4: TE goes no further than this connection.
     if request.headers().contains_key(header::TE) {
         request
             .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("te"));
+            .append(header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -119,6 +139,7 @@ fn write_for_http1(request: &mut Request<RequestBody>) {
 fn write_for_http2(request: &mut Request<RequestBody>, scheme: &Scheme) {
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(header::CONNECTION);
+    request.headers_mut().remove(header::UPGRADE);
     let Some(host) = request.headers_mut().remove(header::HOST) else {
         return;
     };

@@ -13,14 +13,16 @@ use boring::{
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
+    sync::oneshot,
     time::timeout,
 };
+use tokio_boring::SslStream;
 
-use super::connection::{Fresh, Task};
+use super::connection::{Fresh, Task, Upgradable};
 use crate::{
-    proxy::{local::Local, wire::Wire},
+    proxy::{local::Local, tunnel::Wired, wire::Wire},
     route::canonical_host,
     snapshot::{Backend, BackendProtocol, BackendTls, Certificate, SubjectAltName},
 };
@@ -88,29 +90,32 @@ impl Dialer {
             .unwrap_or(Err(DialError::Timeout))
     }
 
+    /// Connects for one request that may turn the connection into something else.
+    pub(super) async fn dial_for_upgrade(
+        &self,
+        address: SocketAddr,
+    ) -> Result<Upgradable, DialError> {
+        let connecting = async {
+            let wire = wire(address).await?;
+            match self.tls(wire, true).await? {
+                Ok(stream) => upgradable(stream).await,
+                Err(wire) => upgradable(wire).await,
+            }
+        };
+        timeout(self.backend.connect_timeout, connecting)
+            .await
+            .unwrap_or(Err(DialError::Timeout))
+    }
+
     async fn connect(&self, address: SocketAddr) -> Result<Fresh, DialError> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(DialError::Connect)?;
-        stream.set_nodelay(true).map_err(DialError::Connect)?;
-        let wire = Wire::new(stream, WRITE_TIMEOUT);
-        let (Some(connector), Some(tls)) = (&self.connector, &self.backend.tls) else {
-            let multiplex = self.backend.protocol == BackendProtocol::Http2;
-            return speak(wire, multiplex).await;
+        let wire = wire(address).await?;
+        let stream = match self.tls(wire, false).await? {
+            Ok(stream) => stream,
+            Err(wire) => {
+                let multiplex = self.backend.protocol == BackendProtocol::Http2;
+                return speak(wire, multiplex).await;
+            }
         };
-        let configuration = match connector {
-            Ok(connector) => connector.configure(),
-            Err(error) => Err(error.clone()),
-        };
-        let mut configuration = configuration.map_err(|error| DialError::Tls(error.to_string()))?;
-        configuration.set_verify_hostname(tls.subject_alt_names.is_empty());
-        let stream = tokio_boring::connect(configuration, &tls.server_name, wire)
-            .await
-            .map_err(|error| refused(error.ssl(), &error))?;
-        if !named(stream.ssl().peer_certificate(), &tls.subject_alt_names) {
-            let reason = "it has none of the subject alternative names that are asked for";
-            return Err(DialError::Untrusted(reason.into()));
-        }
         let multiplex = stream.ssl().selected_alpn_protocol() == Some(b"h2");
         if !multiplex && self.backend.protocol == BackendProtocol::Http2 {
             return Err(DialError::Tls(
@@ -119,6 +124,45 @@ impl Dialer {
         }
         speak(stream, multiplex).await
     }
+
+    /// TLS if the backend has it; `Ok(Err(_))` is the socket of one that has not.
+    async fn tls(
+        &self,
+        wire: Wire,
+        http1_only: bool,
+    ) -> Result<Result<SslStream<Wire>, Wire>, DialError> {
+        let (Some(connector), Some(tls)) = (&self.connector, &self.backend.tls) else {
+            return Ok(Err(wire));
+        };
+        let configuration = match connector {
+            Ok(connector) => connector.configure(),
+            Err(error) => Err(error.clone()),
+        };
+        let configuration = configuration.and_then(|mut configuration| {
+            configuration.set_verify_hostname(tls.subject_alt_names.is_empty());
+            if http1_only {
+                configuration.set_alpn_protos(HTTP1)?;
+            }
+            Ok(configuration)
+        });
+        let configuration = configuration.map_err(|error| DialError::Tls(error.to_string()))?;
+        let stream = tokio_boring::connect(configuration, &tls.server_name, wire)
+            .await
+            .map_err(|error| refused(error.ssl(), &error))?;
+        if !named(stream.ssl().peer_certificate(), &tls.subject_alt_names) {
+            let reason = "it has none of the subject alternative names that are asked for";
+            return Err(DialError::Untrusted(reason.into()));
+        }
+        Ok(Ok(stream))
+    }
+}
+
+async fn wire(address: SocketAddr) -> Result<Wire, DialError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(DialError::Connect)?;
+    stream.set_nodelay(true).map_err(DialError::Connect)?;
+    Ok(Wire::new(stream, WRITE_TIMEOUT))
 }
 
 /// Whether it was the certificate that a handshake failed for.
@@ -192,6 +236,36 @@ where
     }
 }
 
+/// HTTP/1.1 that hands the socket over when the response switches protocols.
+async fn upgradable<S>(stream: S) -> Result<Upgradable, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_RESPONSE_FIELDS)
+        .max_header_size(LARGEST_RESPONSE_HEAD as usize)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(DialError::Protocol)?;
+    let (hand_over, rest) = oneshot::channel();
+    let task = tokio::task::spawn_local(async move {
+        match connection.without_shutdown().await {
+            Ok(http1::Parts { io, read_buf, .. }) => {
+                let io: Box<dyn Wired> = Box::new(io.into_inner());
+                if let Err((_, mut io)) = hand_over.send((read_buf, io)) {
+                    let _ = io.shutdown().await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "upstream connection ended"),
+        }
+    });
+    Ok(Upgradable {
+        sender,
+        task: Task::new(&task),
+        rest,
+    })
+}
+
 fn connector(
     tls: &BackendTls,
     protocol: BackendProtocol,
@@ -199,7 +273,7 @@ fn connector(
 ) -> Result<SslConnector, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls())?;
     builder.set_alpn_protos(match protocol {
-        BackendProtocol::Http1 => b"\x08http/1.1",
+        BackendProtocol::Http1 => HTTP1,
         BackendProtocol::Http2 => b"\x02h2",
         BackendProtocol::Auto => b"\x02h2\x08http/1.1",
     })?;
@@ -222,6 +296,7 @@ fn connector(
     Ok(builder.build())
 }
 
+const HTTP1: &[u8] = b"\x08http/1.1";
 /// What an upstream may send ahead of a client that reads slowly: for one stream, and for
 /// all on a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;

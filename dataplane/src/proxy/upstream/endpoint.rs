@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::{
-    connection::{Connection, Exclusive, Fresh, Multiplexed, Stream},
+    connection::{Connection, Exclusive, Fresh, Multiplexed, Stream, Upgradable, write_for_http1},
     dial::{DialError, Dialer},
 };
 use crate::{metrics::HttpMetrics, proxy::exchange::RequestBody};
@@ -112,6 +112,31 @@ impl Endpoint {
                     metrics.upstream_error("stale");
                     request = next;
                 }
+            }
+        }
+    }
+
+    /// Sends a request that asks for another protocol, on a connection of its own.
+    pub(super) async fn send_for_upgrade(
+        self: &Rc<Self>,
+        mut request: Request<RequestBody>,
+        metrics: &HttpMetrics,
+    ) -> Result<(Response<Incoming>, Upgradable), SendError> {
+        let dialed = self.dialer.dial_for_upgrade(self.address).await;
+        metrics.upstream_connect(dialed.is_ok());
+        let mut connection = match dialed {
+            Ok(connection) => connection,
+            Err(error) => {
+                metrics.upstream_error(error.kind());
+                return Err(SendError::Dial(error, Box::new(request)));
+            }
+        };
+        write_for_http1(&mut request);
+        match connection.sender.send_request(request).await {
+            Ok(response) => Ok((response, connection)),
+            Err(error) => {
+                metrics.upstream_error(kind(&error));
+                Err(SendError::Broken(error))
             }
         }
     }
