@@ -1,4 +1,4 @@
-//! The operator's API: one port, guarded by one token.
+//! The operator's API: one port, guarded by one token or by the cluster.
 //!
 //! REST for people and scripts (`rest`, described at `/openapi.json`, browsable at
 //! `/docs`) and the same as gRPC (`grpc`). Both are thin: what can be done is in
@@ -25,7 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use self::respond::problem_response;
 pub(crate) use self::{
-    access::{Access, token},
+    access::{Access, Cluster, token},
     measure::Measure,
     operations::Operations,
     probes::Probes,
@@ -45,16 +45,26 @@ pub(crate) fn router(
             access.clone(),
             access::guard,
         ));
-    let grpc = grpc::service(operations.clone(), access.clone());
     let grpc_path = format!("/{}/{{*method}}", <grpc::Service as NamedService>::NAME);
+    let grpc = Router::new()
+        .route_service(&grpc_path, grpc::service(operations.clone()))
+        .route_layer(middleware::from_fn_with_state(
+            access.clone(),
+            access::guard_grpc,
+        ));
     Router::new()
         .merge(rest)
         .merge(probes::router(operations, probes))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
-        .route_service(&grpc_path, grpc)
+        .merge(grpc)
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(measure, measure::measure))
+}
+
+/// What machines ask, alone: for a port without TLS.
+pub(crate) fn probes_router(operations: Operations, probes: Arc<Probes>) -> Router {
+    probes::router(operations, probes).fallback(unknown_path)
 }
 
 async fn unknown_path(uri: Uri) -> Response {

@@ -14,7 +14,7 @@ pub type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Config {
     /// Where resources come from.
     pub source: Source,
-    /// Where dataplanes connect: sessions and reports. Loopback only.
+    /// Where dataplanes connect: sessions and reports. Loopback only, unless over TLS.
     pub session_listen: SocketAddr,
     /// Where operators connect: REST, gRPC and metrics.
     pub admin_listen: SocketAddr,
@@ -25,6 +25,13 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Added to `/metrics`.
     pub extra_metrics: Option<ExtraMetrics>,
+    /// Where metrics and probes are without TLS, besides the admin port.
+    pub metrics_listen: Option<SocketAddr>,
+    /// File with the token that dataplanes show to get a certificate: sessions are over
+    /// TLS then. In Kubernetes they show their ServiceAccount's, and this is not set.
+    pub session_token_file: Option<PathBuf>,
+    /// DNS names of this control plane, for its certificate.
+    pub tls_names: Vec<String>,
 }
 
 /// Where resources come from.
@@ -117,12 +124,27 @@ pub struct Args {
     /// Sessions in the clear beyond loopback
     #[arg(long, hide = true)]
     insecure_sessions: bool,
-    /// Address for dataplanes; loopback only
+    /// Address for dataplanes; loopback only, unless over TLS
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     session_listen: SocketAddr,
     /// Address for operators and metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
+    /// Address of /metrics, /healthz and /readyz without TLS, besides the admin address
+    #[arg(long, value_name = "ADDRESS", env = "TIDEGATE_METRICS_LISTEN")]
+    metrics_listen: Option<SocketAddr>,
+    /// File with a token that dataplanes show; sessions are over TLS then, and may come
+    /// from other machines. They trust ca.crt in the state folder
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_SESSION_TOKEN_FILE")]
+    session_token_file: Option<PathBuf>,
+    /// DNS name or address of this control plane, for its certificate; once for each
+    #[arg(
+        long = "tls-name",
+        value_name = "NAME",
+        env = "TIDEGATE_TLS_NAME",
+        value_delimiter = ','
+    )]
+    tls_names: Vec<String>,
     /// Folder of keys, admin token and audit history
     #[arg(long, value_name = "DIR", default_value = ".tidegate")]
     state: PathBuf,
@@ -161,6 +183,9 @@ impl Args {
             state_dir: self.state,
             admin_token: self.admin_token,
             extra_metrics: None,
+            metrics_listen: self.metrics_listen,
+            session_token_file: self.session_token_file,
+            tls_names: self.tls_names,
         };
         let tuning = Tuning {
             audit_records: self.audit_records,
@@ -176,8 +201,9 @@ impl Args {
 pub enum InvalidConfig {
     /// Dataplanes would send and get secrets in the clear.
     #[error(
-        "session-listen {0}: sessions with dataplanes carry keys and are not encrypted yet, so \
-         only a loopback address such as 127.0.0.1:9091 is allowed"
+        "session-listen {0}: sessions with dataplanes carry keys and are not encrypted, so only a \
+         loopback address such as 127.0.0.1:9091 is allowed; give --session-token-file for \
+         sessions over TLS"
     )]
     SessionListen(SocketAddr),
     /// It would admit everyone, or nobody.
@@ -188,9 +214,11 @@ pub enum InvalidConfig {
 impl Config {
     /// Refuses what must not be started.
     pub fn check(&self) -> Result<(), InvalidConfig> {
+        let encrypted = self.session_token_file.is_some()
+            || matches!(&self.source, Source::Kubernetes(cluster) if !cluster.insecure_sessions);
         let insecure =
             matches!(&self.source, Source::Kubernetes(cluster) if cluster.insecure_sessions);
-        if !insecure && !self.session_listen.ip().to_canonical().is_loopback() {
+        if !encrypted && !insecure && !self.session_listen.ip().to_canonical().is_loopback() {
             return Err(InvalidConfig::SessionListen(self.session_listen));
         }
         let usable =
@@ -264,7 +292,7 @@ mod tests {
             if let Err(error) = config {
                 let text = error.to_string();
                 assert!(
-                    text.contains("not encrypted yet") && text.contains(address),
+                    text.contains("not encrypted") && text.contains(address),
                     "{text}"
                 );
             }

@@ -7,6 +7,7 @@
 //! names its dataplane, which is asked.
 
 mod control;
+mod entry;
 mod events;
 mod feed;
 mod publish;
@@ -23,10 +24,12 @@ use std::{
 use opentelemetry::KeyValue;
 use tidegate_proto::v1::{self, command, command_reply};
 use tokio::{sync::watch, time::Instant};
+use tonic::Status;
 use tracing::{info, warn};
 
 pub(crate) use self::{
     control::ControlService,
+    entry::Entry,
     events::{EventStream, Seen},
     publish::publish,
     ready::readiness,
@@ -190,10 +193,23 @@ impl Fleet {
     }
 
     /// Takes a dataplane in. A session of the same dataplane ends: it is the one that
-    /// the dataplane gave up, or another process with the same name.
-    fn attach(&self, session: Arc<Session>) {
+    /// the dataplane gave up, or another process with the same name. One of another
+    /// Gateway does not take its place.
+    fn attach(&self, session: Arc<Session>) -> Result<(), Status> {
         let id = session.hello().dataplane_id.clone();
-        let before = self.locked().insert(id.clone(), Arc::clone(&session));
+        let before = {
+            let mut sessions = self.locked();
+            if let Some(before) = sessions.get(&id)
+                && before.hello().gateway != session.hello().gateway
+            {
+                return Err(Status::already_exists(format!(
+                    "dataplane `{id}` has a session for Gateway `{}`: give each dataplane a \
+                     name of its own",
+                    before.hello().gateway
+                )));
+            }
+            sessions.insert(id.clone(), Arc::clone(&session))
+        };
         self.instruments.sessions.add(1, &[]);
         self.answered();
         if let Some(before) = before {
@@ -210,6 +226,7 @@ impl Fleet {
         info!(dataplane = %id, instance = %session.hello().instance_id,
             gateway = %session.hello().gateway, build = %session.hello().build_version,
             "dataplane connected");
+        Ok(())
     }
 
     fn detach(&self, session: &Arc<Session>, ended: Ended) {

@@ -15,7 +15,7 @@ use crate::{
     api::{self, Access, Measure, Operations, Probes},
     fleet::{Fleet, Patience, Published},
     keys::KeyStore,
-    run::{serve_dataplanes, serve_operators},
+    serve::{serve_dataplanes, serve_operators},
     store::AuditStore,
     telemetry::Telemetry,
     translate::Translation,
@@ -59,6 +59,7 @@ impl Harness {
         let probes = Arc::new(Probes {
             telemetry,
             extra: Some(extra),
+            alone: false,
         });
         let measure = Measure {
             instruments,
@@ -77,9 +78,10 @@ impl Harness {
             sessions,
             to_fleet,
             to_store,
+            None,
             stopping.subscribe(),
         ));
-        tasks.spawn(serve_operators(admin, router, stopping.subscribe()));
+        tasks.spawn(serve_operators(admin, router, None, stopping.subscribe()));
         Self {
             fleet,
             store,

@@ -5,6 +5,7 @@
 //! replicas share, and when they change: by age, or when an operator asks. `fleet::publish` puts them into snapshots. They are never logged,
 //! and no API shows them.
 
+mod derive;
 mod ring;
 mod secret;
 
@@ -20,8 +21,8 @@ use tidegate_proto::v1;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-pub use self::ring::KeyRing;
 pub(crate) use self::secret::KeySecret;
+pub use self::{derive::of_gateway, ring::KeyRing};
 use crate::{clock::unix_millis, private_file};
 
 /// Longest wait between two looks at the age of the keys: a clock may be set.

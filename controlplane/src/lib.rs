@@ -42,6 +42,7 @@ pub mod provision;
 pub mod resources;
 mod run;
 pub mod selector;
+mod serve;
 pub mod source;
 pub mod status;
 pub mod store;

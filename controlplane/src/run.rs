@@ -1,14 +1,12 @@
 //! A running control plane: what is bound, what is spawned, and how it ends.
 
 mod kubernetes;
+mod trust;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use axum::serve::ListenerExt;
-use tidegate_proto::v1::{control_server::ControlServer, telemetry_server::TelemetryServer};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
-use tonic::transport::server::TcpIncoming;
 use tracing::{debug, info, warn};
 
 use self::kubernetes::Cluster;
@@ -16,9 +14,10 @@ use crate::{
     api::{self, Access, Measure, Operations, Probes},
     clock::unix_millis,
     config::{Config, Source, Tuning},
-    fleet::{ControlService, Fleet, TelemetryService, publish},
+    fleet::{Fleet, publish},
     keys::KeyStore,
     private_file,
+    serve::{serve_dataplanes, serve_operators},
     source::{self, Sourced},
     store::AuditStore,
     telemetry::Telemetry,
@@ -27,16 +26,12 @@ use crate::{
 
 /// Longest wait for requests and reports under way, at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A dataplane that vanished is noticed after both.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest message of a dataplane: a page of 1000 connections, a batch of records.
-const LARGEST_MESSAGE: usize = 32 << 20;
 
 /// A control plane that runs. Dropped, its tasks end at once.
 pub struct ControlPlane {
     session_addr: SocketAddr,
     admin_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     admin_token: String,
     fleet: Arc<Fleet>,
     store: Arc<AuditStore>,
@@ -66,7 +61,8 @@ impl ControlPlane {
     /// Like [`start`](Self::start), with what hardly anyone sets.
     pub async fn start_tuned(config: Config, tuning: Tuning) -> anyhow::Result<Self> {
         config.check()?;
-        if !config.admin_listen.ip().to_canonical().is_loopback() {
+        let in_the_clear = matches!(config.source, Source::Files(_));
+        if in_the_clear && !config.admin_listen.ip().to_canonical().is_loopback() {
             warn!(address = %config.admin_listen, "the admin API is not encrypted: whoever can \
                 listen on the way here can take the token");
         }
@@ -95,6 +91,11 @@ impl ControlPlane {
 
         let sessions = bind("session-listen", config.session_listen).await?;
         let admin = bind("admin-listen", config.admin_listen).await?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(bind("metrics-listen", address).await?),
+            None => None,
+        };
+        let metrics_addr = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         let (session_addr, admin_addr) = (sessions.local_addr()?, admin.local_addr()?);
 
         let stopping = watch::Sender::new(false);
@@ -102,6 +103,23 @@ impl ControlPlane {
         // Without replicas there is nobody else to do it.
         let mut leads = watch::channel(true).1;
         let mut ending = SERVERS;
+        let cluster = match &resources {
+            Resources::Cluster(cluster) if !cluster.is_insecure() => Some(cluster.address()),
+            _ => None,
+        };
+        let names = config.tls_names.clone();
+        let mut access = Access::new(&admin_token);
+        let mut trusted = match &config.session_token_file {
+            Some(file) => Some(trust::by_token(file, state, names.clone()).await?),
+            None => None,
+        };
+        let mut admin_trusted = None;
+        if let Some((client, namespace)) = cluster {
+            access = trust::access_by_cluster(client.clone());
+            let cluster = trust::by_cluster(client, &namespace, names, Arc::clone(&fleet)).await?;
+            trusted = Some(cluster);
+            admin_trusted.clone_from(&trusted);
+        }
         match resources {
             Resources::Files(files) => {
                 let options = Options::default();
@@ -121,35 +139,55 @@ impl ControlPlane {
                 .await;
             anyhow!("keys are not rotated any more")
         });
+        if let Some(trusted) = &trusted {
+            let authority = Arc::clone(&trusted.authority);
+            tasks.spawn(async move { authority.keep().await });
+        }
         let (to_fleet, to_store) = (Arc::clone(&fleet), Arc::clone(&store));
         tasks.spawn(serve_dataplanes(
             sessions,
             to_fleet,
             to_store,
+            trusted,
             stopping.subscribe(),
         ));
-        let router = api::router(
-            Operations {
-                fleet: Arc::clone(&fleet),
-                store: Arc::clone(&store),
-                keys,
-                instruments: instruments.clone(),
-            },
-            &Access::new(&admin_token),
-            Arc::new(Probes {
-                telemetry: Arc::clone(&telemetry),
-                extra: config.extra_metrics,
-            }),
-            Measure {
-                instruments,
-                tracer: telemetry.tracer(),
-            },
-        );
-        tasks.spawn(serve_operators(admin, router, stopping.subscribe()));
+        let operations = Operations {
+            fleet: Arc::clone(&fleet),
+            store: Arc::clone(&store),
+            keys,
+            instruments: instruments.clone(),
+        };
+        let probes = Arc::new(Probes {
+            telemetry: Arc::clone(&telemetry),
+            extra: config.extra_metrics,
+            alone: admin_trusted.is_some(),
+        });
+        if let Some(listener) = metrics {
+            ending += 1;
+            let router = api::probes_router(operations.clone(), Arc::clone(&probes));
+            tasks.spawn(serve_operators(
+                listener,
+                router,
+                None,
+                stopping.subscribe(),
+            ));
+        }
+        let measure = Measure {
+            instruments,
+            tracer: telemetry.tracer(),
+        };
+        let router = api::router(operations, &access, probes, measure);
+        tasks.spawn(serve_operators(
+            admin,
+            router,
+            admin_trusted,
+            stopping.subscribe(),
+        ));
         info!(%session_addr, %admin_addr, state = %state.display(), "control plane is up");
         Ok(Self {
             session_addr,
             admin_addr,
+            metrics_addr,
             admin_token,
             fleet,
             store,
@@ -168,6 +206,11 @@ impl ControlPlane {
     /// Where operators connect.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin_addr
+    }
+
+    /// Where probes and metrics are without TLS, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// What operators must show.
@@ -223,56 +266,6 @@ async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{setting}: cannot listen on {address}"))
-}
-
-pub(crate) async fn serve_dataplanes(
-    listener: TcpListener,
-    fleet: Arc<Fleet>,
-    store: Arc<AuditStore>,
-    mut stopping: watch::Receiver<bool>,
-) -> anyhow::Error {
-    let control = ControlServer::new(ControlService(Arc::clone(&fleet)))
-        .max_decoding_message_size(LARGEST_MESSAGE);
-    let telemetry = TelemetryServer::new(TelemetryService { fleet, store })
-        .max_decoding_message_size(LARGEST_MESSAGE);
-    let served = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(control)
-        .add_service(telemetry)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async move {
-                // Gone with the control plane itself: then it is time too.
-                let _ = stopping.wait_for(|stopping| *stopping).await;
-            },
-        )
-        .await;
-    match served {
-        Ok(()) => anyhow!("dataplanes are not served any more"),
-        Err(error) => anyhow::Error::from(error).context("serving dataplanes"),
-    }
-}
-
-pub(crate) async fn serve_operators(
-    listener: TcpListener,
-    router: axum::Router,
-    mut stopping: watch::Receiver<bool>,
-) -> anyhow::Error {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        })
-        .await;
-    match served {
-        Ok(()) => anyhow!("operators are not served any more"),
-        Err(error) => anyhow::Error::from(error).context("serving operators"),
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub(crate) use self::{
     matches::{METHODS, is_token},
 };
 use crate::{
+    keys::of_gateway,
     resources::{ObjectKey, Resources},
     status::ObjectStatus,
 };
@@ -54,7 +55,8 @@ use crate::{
 /// What translation needs besides the resources.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Shared secrets, copied into every snapshot.
+    /// Shared secrets: as they are in the snapshot of all Gateways; in that of one, what
+    /// is derived of them.
     pub keys: v1::Keys,
     /// GatewayClasses with this `controllerName` are served.
     pub controller_name: String,
@@ -116,14 +118,20 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
     let mut snapshots: BTreeMap<_, _> = gateways
         .iter()
         .map(|(key, gateway)| {
-            let alone = std::iter::once(gateway);
-            (
-                key.to_string(),
-                snapshot::assemble(options, alone, &nothing, &routes, &backends),
-            )
+            let (name, alone) = (key.to_string(), std::iter::once(gateway));
+            // A dataplane of one Gateway is not to know what another's seals.
+            let keys = of_gateway(&options.keys, &name);
+            let snapshot = snapshot::assemble(keys, alone, &nothing, &routes, &backends);
+            (name, snapshot)
         })
         .collect();
-    let all = snapshot::assemble(options, gateways.values(), &shadowed, &routes, &backends);
+    let all = snapshot::assemble(
+        options.keys.clone(),
+        gateways.values(),
+        &shadowed,
+        &routes,
+        &backends,
+    );
     snapshots.insert(String::new(), all);
 
     let mut endpoints = BTreeMap::new();

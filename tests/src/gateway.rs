@@ -193,6 +193,9 @@ async fn start_control(
         state_dir: home.path().join("controlplane"),
         admin_token: None,
         extra_metrics: None,
+        metrics_listen: None,
+        session_token_file: None,
+        tls_names: vec![],
     };
     ControlPlane::start(config)
         .await

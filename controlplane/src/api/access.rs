@@ -1,10 +1,13 @@
-//! The admin token: where it is kept, and who has it.
+//! Who may use the admin API: whoever has its token, or whom the cluster lets.
 
-use std::{io, path::Path};
+mod cluster;
+mod permission;
+
+use std::{io, path::Path, sync::Arc};
 
 use anyhow::{Context, ensure};
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::Response,
 };
@@ -14,6 +17,8 @@ use rand::{TryRng, rngs::SysRng};
 use tonic::Status;
 use tracing::info;
 
+pub(crate) use self::cluster::Cluster;
+use self::permission::Permission;
 use super::respond::problem_response;
 use crate::private_file;
 
@@ -21,6 +26,8 @@ use crate::private_file;
 const TOKEN_LENGTH: usize = 32;
 const ADVICE: &str = "this needs the admin token: send `Authorization: Bearer <token>`; \
                       standalone, it is in the file admin.token in the state folder";
+const CLUSTER_ADVICE: &str = "this needs a token of the cluster: send `Authorization: Bearer \
+                              <token>`, as `kubectl create token` makes one";
 
 /// Reads the token in `folder`, or makes one at the first start.
 pub(crate) fn token(folder: &Path) -> anyhow::Result<String> {
@@ -46,59 +53,118 @@ pub(crate) fn token(folder: &Path) -> anyhow::Result<String> {
     Ok(token)
 }
 
-/// Knows the token by its hash. Cheap to clone; it has no `Debug`.
+/// Who is let in. Cheap to clone; it has no `Debug`.
 #[derive(Clone)]
-pub(crate) struct Access([u8; 32]);
+pub(crate) enum Access {
+    /// Whoever has the one token, known by its hash, may do everything.
+    Token([u8; 32]),
+    /// The cluster says.
+    Cluster(Arc<Cluster>),
+}
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// Nobody knows who asks.
+    Unauthenticated(String),
+    /// Who asks may not.
+    Forbidden(String),
+    /// It cannot be said now.
+    Unavailable(String),
+}
 
 impl Access {
     pub(crate) fn new(token: &str) -> Self {
-        Self(sha256(token.as_bytes()))
+        Self::Token(sha256(token.as_bytes()))
     }
 
-    /// Compares hashes in constant time, so that neither the token's bytes nor its
-    /// length can be found by measuring.
-    fn admits(&self, token: &str) -> bool {
-        memcmp::eq(&self.0, &sha256(token.as_bytes()))
-    }
-
-    fn admits_request(&self, headers: &HeaderMap) -> bool {
-        let credentials = headers.get(header::AUTHORIZATION);
-        credentials
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| self.admits_bearer(value))
-    }
-
-    /// RFC 6750 2.1; the scheme's name has no case (RFC 9110 11.1).
-    fn admits_bearer(&self, value: &str) -> bool {
-        value.split_once(' ').is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer") && self.admits(token.trim())
-        })
-    }
-
-    /// Refuses a gRPC call without the token.
-    pub(crate) fn check(&self, metadata: &tonic::metadata::MetadataMap) -> Result<(), Status> {
-        let value = metadata.get(header::AUTHORIZATION.as_str());
-        let admitted = value
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| self.admits_bearer(value));
-        if admitted {
-            Ok(())
-        } else {
-            Err(Status::unauthenticated(ADVICE))
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        permission: Option<Permission>,
+    ) -> Result<(), Denied> {
+        let bearer = bearer(headers).unwrap_or_default();
+        match self {
+            // Hashes are compared in constant time, so that neither the token's bytes nor
+            // its length can be found by measuring.
+            Self::Token(hash) if memcmp::eq(hash, &sha256(bearer.as_bytes())) => Ok(()),
+            Self::Token(_) => Err(Denied::Unauthenticated(ADVICE.into())),
+            Self::Cluster(cluster) => {
+                let permission = permission.ok_or_else(|| {
+                    Denied::Forbidden("nobody may do what has no permission".into())
+                })?;
+                let user = cluster
+                    .admit(bearer, permission)
+                    .await
+                    .map_err(Denied::advised)?;
+                if permission.is_command() {
+                    info!(
+                        user,
+                        verb = permission.verb,
+                        resource = permission.resource,
+                        "admitted a command"
+                    );
+                }
+                Ok(())
+            }
         }
     }
 }
 
-/// Refuses a REST request without the token.
-pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
-    if access.admits_request(request.headers()) {
-        return next.run(request).await;
+impl Denied {
+    fn advised(self) -> Self {
+        match self {
+            Self::Unauthenticated(why) => Self::Unauthenticated(format!("{CLUSTER_ADVICE}: {why}")),
+            Self::Unavailable(why) => {
+                Self::Unavailable(format!("the token cannot be reviewed now: {why}"))
+            }
+            other @ Self::Forbidden(_) => other,
+        }
     }
-    let mut response = problem_response(StatusCode::UNAUTHORIZED, ADVICE);
+}
+
+/// RFC 6750 2.1; the scheme's name has no case (RFC 9110 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Refuses a REST request of who may not.
+pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let permission = route.and_then(|route| Permission::of_route(request.method(), route.as_str()));
+    let (status, why) = match access.admit(request.headers(), permission).await {
+        Ok(()) => return next.run(request).await,
+        Err(Denied::Unauthenticated(why)) => (StatusCode::UNAUTHORIZED, why),
+        Err(Denied::Forbidden(why)) => (StatusCode::FORBIDDEN, why),
+        Err(Denied::Unavailable(why)) => (StatusCode::SERVICE_UNAVAILABLE, why),
+    };
+    let mut response = problem_response(status, why);
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, bearer);
+    }
     response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+}
+
+/// Refuses a gRPC call of who may not.
+pub(crate) async fn guard_grpc(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+    let permission = Permission::of_operation(method);
+    let status = match access.admit(request.headers(), permission).await {
+        Ok(()) => return next.run(request).await,
+        Err(Denied::Unauthenticated(why)) => Status::unauthenticated(why),
+        Err(Denied::Forbidden(why)) => Status::permission_denied(why),
+        Err(Denied::Unavailable(why)) => Status::unavailable(why),
+    };
+    status.into_http()
 }
 
 #[cfg(test)]
@@ -123,8 +189,8 @@ mod tests {
         assert!(error.contains("remove it"), "{error}");
     }
 
-    #[test]
-    fn only_the_whole_token_is_admitted() {
+    #[tokio::test]
+    async fn only_the_whole_token_is_admitted() {
         let access = Access::new("correct");
         for (value, admitted) in [
             ("Bearer correct", true),
@@ -139,8 +205,12 @@ mod tests {
         ] {
             let headers =
                 HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
-            assert_eq!(access.admits_request(&headers), admitted, "{value:?}");
+            assert_eq!(
+                access.admit(&headers, None).await.is_ok(),
+                admitted,
+                "{value:?}"
+            );
         }
-        assert!(!access.admits_request(&HeaderMap::new()));
+        assert!(access.admit(&HeaderMap::new(), None).await.is_err());
     }
 }

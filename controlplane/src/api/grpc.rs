@@ -7,9 +7,9 @@ use tidegate_proto::v1::{
     self,
     admin_server::{Admin, AdminServer},
 };
-use tonic::{Request, Response, Status, service::interceptor::InterceptedService};
+use tonic::{Request, Response, Status};
 
-use super::{access::Access, operations::Operations};
+use super::operations::Operations;
 
 /// Serves `tidegate.v1.Admin`.
 pub(crate) struct AdminService(Operations);
@@ -17,15 +17,9 @@ pub(crate) struct AdminService(Operations);
 /// What is mounted on the admin port.
 pub(crate) type Service = AdminServer<AdminService>;
 
-/// The service behind the token.
-pub(crate) fn service(
-    operations: Operations,
-    access: Access,
-) -> InterceptedService<Service, impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone> {
-    AdminServer::with_interceptor(AdminService(operations), move |request: Request<()>| {
-        access.check(request.metadata())?;
-        Ok(request)
-    })
+/// The service; who may call it is `access`'s.
+pub(crate) fn service(operations: Operations) -> Service {
+    AdminServer::new(AdminService(operations))
 }
 
 type Answer<T> = Result<Response<T>, Status>;

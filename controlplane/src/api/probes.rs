@@ -18,18 +18,28 @@ pub(crate) struct Probes {
     pub(crate) telemetry: Arc<Telemetry>,
     /// Metrics of whatever else is in the process, as Prometheus text.
     pub(crate) extra: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Ready as soon as the configuration is read: where dataplanes come only once this
+    /// control plane is ready.
+    pub(crate) alone: bool,
 }
 
 pub(super) fn router(operations: Operations, probes: Arc<Probes>) -> Router {
     Router::new()
-        .route("/readyz", get(ready).with_state(operations))
+        .route(
+            "/readyz",
+            get(ready).with_state((operations, Arc::clone(&probes))),
+        )
         .route("/metrics", get(metrics).with_state(probes))
         .route("/healthz", get(async || "ok\n"))
 }
 
 /// 200 once a dataplane serves the current configuration on all its listeners.
-async fn ready(State(operations): State<Operations>) -> Response {
-    match operations.readiness() {
+async fn ready(State((operations, probes)): State<(Operations, Arc<Probes>)>) -> Response {
+    let readiness = match operations.fleet.configuration() {
+        Some(_) if probes.alone => Ok(()),
+        _ => operations.readiness(),
+    };
+    match readiness {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::{
-    Fleet,
+    Entry, Fleet,
+    entry::Pass,
     feed::Feed,
     session::{Commands, Ended, Session},
 };
@@ -26,7 +27,10 @@ const OUTBOX: usize = 1;
 const LONGEST_NAME: usize = 253;
 
 /// Serves dataplanes on behalf of a fleet.
-pub(crate) struct ControlService(pub(crate) Arc<Fleet>);
+pub(crate) struct ControlService {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) entry: Entry,
+}
 
 type Sender = mpsc::Sender<Result<v1::SessionDown, Status>>;
 
@@ -39,27 +43,36 @@ impl Control for ControlService {
         &self,
         request: Request<Streaming<v1::SessionUp>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let pass = self.entry.pass(&request)?;
         let (sender, receiver) = mpsc::channel(OUTBOX);
-        tokio::spawn(serve(Arc::clone(&self.0), request.into_inner(), sender));
+        let fleet = Arc::clone(&self.fleet);
+        tokio::spawn(serve(fleet, pass, request.into_inner(), sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-async fn serve(fleet: Arc<Fleet>, mut up: Streaming<v1::SessionUp>, down: Sender) {
+async fn serve(fleet: Arc<Fleet>, pass: Pass, mut up: Streaming<v1::SessionUp>, down: Sender) {
     let hello = match timeout(fleet.patience.hello, first_message(&mut up)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(status)) => return refuse(&down, status),
         Err(_) => return refuse(&down, Status::deadline_exceeded("no Hello came")),
     };
+    if let Err(status) = pass.check(&hello) {
+        return refuse(&down, status);
+    }
     let (session, commands) = fleet.session(hello);
-    fleet.attach(Arc::clone(&session));
+    if let Err(status) = fleet.attach(Arc::clone(&session)) {
+        return refuse(&down, status);
+    }
     let attached = Attached {
         fleet: &fleet,
         session: &session,
     };
-    let ended = Exchange::new(&fleet, &session, &down)
-        .run(up, commands)
-        .await;
+    let exchange = Exchange::new(&fleet, &session, &down);
+    let ended = tokio::select! {
+        ended = exchange.run(up, commands) => ended,
+        () = pass.expired() => Ended::Expired,
+    };
     attached.detach(ended);
     // Best effort: a dataplane that reads is told why.
     let _ = down.try_send(Err(status_of(ended)));
@@ -255,5 +268,6 @@ fn status_of(ended: Ended) -> Status {
         Ended::Replaced => Status::aborted("this dataplane began another session"),
         Ended::Protocol => Status::invalid_argument("one Hello begins a session"),
         Ended::Stopping => Status::unavailable("this control plane is stopping"),
+        Ended::Expired => Status::unauthenticated("the certificate of this session has expired"),
     }
 }

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, warn};
 
-use super::Fleet;
+use super::{Entry, Fleet};
 use crate::{clock::unix_millis, store::AuditStore};
 
 /// Acknowledgements that wait for a dataplane to read.
@@ -20,6 +20,7 @@ const OUTBOX: usize = 4;
 pub(crate) struct TelemetryService {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) store: Arc<AuditStore>,
+    pub(crate) entry: Entry,
 }
 
 #[tonic::async_trait]
@@ -30,6 +31,7 @@ impl Telemetry for TelemetryService {
         &self,
         request: Request<Streaming<v1::ReportBatch>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
+        let pass = self.entry.pass(&request)?;
         let (acks, receiver) = mpsc::channel(OUTBOX);
         let (fleet, store) = (Arc::clone(&self.fleet), Arc::clone(&self.store));
         let mut batches = request.into_inner();
@@ -39,10 +41,14 @@ impl Telemetry for TelemetryService {
             while let Some(batch) = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => None,
+                () = pass.expired() => None,
                 // What breaks here the dataplane sends again in its next stream.
                 batch = batches.message() => batch.ok().flatten(),
             } {
-                let ack = take(&fleet, &store, batch).await;
+                let ack = match pass.check_report(&batch) {
+                    Ok(()) => take(&fleet, &store, batch).await,
+                    Err(status) => Err(status),
+                };
                 let failed = ack.is_err();
                 if acks.send(ack).await.is_err() || failed {
                     break;

@@ -63,6 +63,8 @@ pub enum Ended {
     Protocol,
     /// This control plane is stopping.
     Stopping,
+    /// The certificate with which it began is no longer valid.
+    Expired,
 }
 
 impl Ended {
@@ -72,6 +74,7 @@ impl Ended {
             Self::Replaced => "replaced",
             Self::Protocol => "protocol",
             Self::Stopping => "stopping",
+            Self::Expired => "expired",
         }
     }
 }

@@ -56,6 +56,16 @@ impl Cluster {
         })
     }
 
+    /// Whether sessions are in the clear, and operators need the token of the state folder.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.settings.insecure_sessions
+    }
+
+    /// The API server, and the namespace of what is Tidegate's own.
+    pub(super) fn address(&self) -> (Client, String) {
+        (self.client.clone(), self.namespace.clone())
+    }
+
     /// The keys that all replicas share.
     pub(super) async fn keys(&self) -> anyhow::Result<KeyStore> {
         let secret = KeySecret::new(self.client.clone(), &self.namespace);

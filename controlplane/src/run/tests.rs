@@ -46,6 +46,9 @@ impl Folders {
             state_dir: self.state.path().join("made/at/start"),
             admin_token: None,
             extra_metrics: None,
+            metrics_listen: None,
+            session_token_file: None,
+            tls_names: vec![],
         }
     }
 

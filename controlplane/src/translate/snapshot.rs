@@ -9,11 +9,11 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tidegate_proto::v1;
 
-use super::{Options, backend::Backends, gateway::GatewayPlan, route::RoutePlan};
+use super::{backend::Backends, gateway::GatewayPlan, route::RoutePlan};
 
-/// The snapshot of these Gateways, without the listeners in `left_out`.
+/// The snapshot of these Gateways with their keys, without the listeners in `left_out`.
 pub(super) fn assemble<'a, 'r: 'a>(
-    options: &Options,
+    keys: v1::Keys,
     gateways: impl Iterator<Item = &'a GatewayPlan<'r>>,
     left_out: &BTreeMap<String, String>,
     routes: &[RoutePlan<'_>],
@@ -51,7 +51,7 @@ pub(super) fn assemble<'a, 'r: 'a>(
         certificates: certificates.into_values().collect(),
         backends: backends.map(|(_, backend)| backend.clone()).collect(),
         routes,
-        keys: Some(options.keys.clone()),
+        keys: Some(keys),
     };
     snapshot.version = version(&snapshot);
     snapshot

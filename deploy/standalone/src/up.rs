@@ -143,6 +143,9 @@ impl Planes {
             state_dir: state.to_owned(),
             admin_token: None,
             extra_metrics: Some(extra_metrics),
+            metrics_listen: None,
+            session_token_file: None,
+            tls_names: vec![],
         })
         .await
         .context("start the control plane")?;
