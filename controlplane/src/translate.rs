@@ -30,6 +30,7 @@ mod matches;
 mod parameters;
 mod parent;
 mod path;
+mod quic_policy;
 mod route;
 mod rule;
 mod snapshot;
@@ -106,6 +107,7 @@ pub struct Translation {
 pub fn translate(resources: &Resources, options: &Options) -> Translation {
     let classes = Classes::read(resources, options);
     let mut gateways = gateway::plan(resources, options, &classes);
+    let quic_policies = quic_policy::apply(resources, &mut gateways);
     let mut backends = Backends::new(resources);
     let routes: Vec<_> = resources
         .http_routes
@@ -147,6 +149,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
     statuses.extend(conditions::of_gateways(resources, &gateways));
     statuses.extend(conditions::of_routes(&routes));
     statuses.extend(conditions::of_policies(&backends.policies.by_key, &routes));
+    statuses.extend(conditions::of_quic_policies(&quic_policies));
     statuses.extend(conditions::of_slices(resources));
     Translation {
         snapshots,

@@ -9,7 +9,9 @@ pub(super) use self::{
     gateways::of_gateways,
     routes::{of_policies, of_routes},
 };
-use super::{Fault, Options, class::Classes, endpoints, fault::summary};
+use super::{
+    Fault, Options, class::Classes, endpoints, fault::summary, quic_policy::QuicPolicyPlan,
+};
 use crate::{
     resources::{Entry, ObjectKey, Resources},
     status::{Condition, ConditionStatus, ObjectStatus, Scope},
@@ -50,6 +52,35 @@ pub(super) fn of_classes(
             Scope::Object,
             vec![condition],
         ));
+    }
+    statuses
+}
+
+/// Of QUICPolicies, one for each target.
+pub(super) fn of_quic_policies(policies: &[QuicPolicyPlan<'_>]) -> Vec<ObjectStatus> {
+    let mut statuses = Vec::new();
+    for plan in policies {
+        let generation = generation(&plan.entry.object.metadata);
+        for (target, fault) in &plan.targets {
+            statuses.push(status(
+                "QUICPolicy",
+                &plan.key,
+                &plan.entry.source,
+                Scope::Parent(target.clone()),
+                vec![verdict("Accepted", fault.as_ref(), "Accepted", generation)],
+            ));
+        }
+        if plan.entry.object.spec.target_refs.is_empty() {
+            let message = "spec.targetRefs: is empty; name the Gateway that it is for";
+            let fault = Fault::new("Invalid", message);
+            statuses.push(status(
+                "QUICPolicy",
+                &plan.key,
+                &plan.entry.source,
+                Scope::Object,
+                vec![verdict("Accepted", Some(&fault), "Accepted", generation)],
+            ));
+        }
     }
     statuses
 }

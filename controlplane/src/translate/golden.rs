@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 use serde_json::{Map, Value, json};
 use tidegate_proto::v1;
 
-use super::{Options, Translation, translate};
+use super::{Infrastructure, Options, Translation, translate};
 use crate::{
     api::types::{Endpoints, FromWire, Snapshot},
     resources::ObjectKey,
@@ -168,7 +168,7 @@ fn shown(text: &str) -> String {
         endpoints,
         statuses,
         shadowed,
-        ..
+        infrastructures,
     } = translate(&resources, &Options::default());
     let snapshot = Snapshot::from_wire(snapshots.remove("").expect("always there"));
     let mut snapshot = serde_json::to_value(snapshot).expect("plain data");
@@ -198,10 +198,36 @@ fn shown(text: &str) -> String {
         "endpoints": endpoints,
         "statuses": statuses,
         "shadowed": shadowed,
+        "infrastructures": infrastructures.values().filter_map(infrastructure).collect::<Vec<_>>(),
     });
     prune(&mut whole);
     let whole = sorted(whole);
     serde_norway::to_string(&whole).expect("plain data")
+}
+
+/// Of a Gateway whose parameters, labels or addresses say something.
+fn infrastructure(one: &Infrastructure) -> Option<Value> {
+    let parameters = serde_json::to_value(&one.parameters).expect("plain data");
+    let plain = is_empty(&parameters)
+        && one.labels.is_empty()
+        && one.annotations.is_empty()
+        && one.addresses.is_empty();
+    let ports: Vec<_> = one
+        .ports
+        .iter()
+        .map(|port| format!("{} {:?}", port.number, port.transport))
+        .collect();
+    (!plain).then(|| {
+        json!({
+            "gateway": one.gateway.to_string(),
+            "class": one.class,
+            "ports": ports,
+            "labels": one.labels,
+            "annotations": one.annotations,
+            "addresses": one.addresses,
+            "parameters": parameters,
+        })
+    })
 }
 
 /// One line for each condition.
