@@ -208,7 +208,7 @@ impl Client {
 async fn answer(
     origin: &Origin,
     configuration: &Rc<Configuration>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
     client: Client,
@@ -218,6 +218,7 @@ async fn answer(
         host,
         framing,
     } = accept::accept(origin, configuration, &request)?;
+    accept::normalize(&host, framing, &mut request);
     let path = path::canonical(request.uri().path())
         .map_err(accept::refused_path)?
         .into_owned();
@@ -318,6 +319,11 @@ impl Routed<'_> {
         exchange.inject_trace(&mut parts.headers);
 
         let limits = &self.listener.limits;
+        // What comes after an upgrade is no content.
+        let (body, client) = match framing.upgrade {
+            Some(_) => (Body::Empty, body),
+            None => (body, Body::Empty),
+        };
         let content = exchange.request_body(body, framing.content_length, limits);
         let outgoing = Outgoing {
             parts,
@@ -337,10 +343,10 @@ impl Routed<'_> {
         let mut response = match self.framing.upgrade {
             Some(_) if backend.protocol != BackendProtocol::Http2 => {
                 let idle = limits.body_idle_timeout;
-                forward::upgrade(origin, outgoing, upstream, exchange, idle).await?
+                forward::upgrade(origin, outgoing, upstream, exchange, client, idle).await?
             }
             // HTTP/2 has no Upgrade, and WebSocket without it is nothing.
-            Some(Upgrade::WebSocket) => return Err(Failure::NotImplemented),
+            Some(Upgrade::WebSocket | Upgrade::Extended) => return Err(Failure::NotImplemented),
             _ => forward::forward(origin, outgoing, upstream, interim, exchange).await?,
         };
         filter::response(&rule.filters, response.headers_mut());

@@ -5,12 +5,13 @@
 //! client's connection ([`rewrite_fields`]).
 
 use http::{HeaderValue, Method, Request, Uri, header, request::Parts, uri::PathAndQuery};
+use hyper::ext::Protocol;
 
 use super::{
     Origin,
     authority::{self, Host},
     failure::Failure,
-    fields::{self, Framing},
+    fields::{self, Framing, Upgrade},
     forwarded::{self, Hop},
 };
 use crate::{
@@ -32,7 +33,8 @@ pub(super) fn accept<'a, B>(
     configuration: &'a Configuration,
     request: &Request<B>,
 ) -> Result<Accepted<'a>, Failure> {
-    if request.method() == Method::CONNECT {
+    let extended = is_extended_connect(request);
+    if request.method() == Method::CONNECT && !extended {
         return Err(Failure::NotImplemented);
     }
     let host = authority::of(request, origin.scheme)?;
@@ -49,7 +51,10 @@ pub(super) fn accept<'a, B>(
     if !listener.admission.admits(origin.peer().ip().to_canonical()) {
         return Err(Failure::Forbidden);
     }
-    let framing = fields::check(request.version(), request.headers(), &listener.limits)?;
+    let mut framing = fields::check(request.version(), request.headers(), &listener.limits)?;
+    if extended {
+        framing.upgrade = Some(Upgrade::Extended);
+    }
     Ok(Accepted {
         listener,
         host,
@@ -82,6 +87,29 @@ fn may_come_over(listener: &Listener, terms: Option<&Terms>) -> bool {
         Some(terms) => terms.suffice_for(listener),
         None => listener.client_validation.is_none(),
     }
+}
+
+/// Only WebSocket is served so (RFC 8441 5).
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    request.method() == Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == WEBSOCKET)
+}
+
+/// Gives a request the form that it has in HTTP/1.1, for rules and for upstreams.
+pub(super) fn normalize<B>(host: &Host, framing: Framing, request: &mut Request<B>) {
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host.value.clone());
+    if framing.upgrade != Some(Upgrade::Extended) {
+        return;
+    }
+    headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    // RFC 8441 5.1: a stream needs no key, but HTTP/1.1 does. Base64 is visible ASCII.
+    let key = boring::base64::encode_block(&rand::random::<[u8; 16]>());
+    if let Ok(key) = HeaderValue::try_from(key) {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    *request.method_mut() = Method::GET;
 }
 
 /// Takes out of the fields what was for this connection, or is not the client's to say,
@@ -130,3 +158,5 @@ pub(super) fn refused_path(rejected: Rejected) -> Failure {
     tracing::debug!(reason = rejected.as_str(), "path refused");
     Failure::Malformed("The path has no unambiguous form.")
 }
+
+const WEBSOCKET: &str = "websocket";

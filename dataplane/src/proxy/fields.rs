@@ -26,6 +26,8 @@ pub(crate) struct Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upgrade {
     WebSocket,
+    /// WebSocket on a stream of HTTP/2 or HTTP/3 (RFC 8441, RFC 9220).
+    Extended,
     Other,
 }
 

@@ -15,7 +15,7 @@ use super::{
     Body, Interim, Origin, Transport,
     exchange::{Exchange, RequestBody, ResponseBody},
     failure::Failure,
-    fields::{self, Framing},
+    fields::{self, Framing, Upgrade},
     forwarded,
     interim::Interims,
     mirror::Mirrored,
@@ -88,8 +88,10 @@ pub(super) async fn upgrade(
     outgoing: Outgoing,
     upstream: Upstream<'_>,
     exchange: &Rc<Exchange>,
+    client: Body,
     idle: Duration,
 ) -> Result<Response<Body>, Failure> {
+    let extended = outgoing.framing.upgrade == Some(Upgrade::Extended);
     let metrics = &origin.shard.metrics.http;
     let request = Request::from_parts(outgoing.parts, outgoing.content);
     let attempt = origin
@@ -106,15 +108,27 @@ pub(super) async fn upgrade(
     let (response, upgraded) = outcome?;
     let (mut head, content) = response.into_parts();
     let protocol = head.headers.remove(header::UPGRADE);
+    match &upgraded {
+        Upgraded::Yes(_) if extended => {
+            head.status = StatusCode::OK;
+            head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        }
+        // It would be assent, where 101 is none.
+        Upgraded::No(_) if extended && head.status.is_success() => return Err(Failure::Upstream),
+        _ => {}
+    }
     let mut head = received(head, exchange);
     let body = match upgraded {
         Upgraded::No(lease) => Body::Upstream(ResponseBody::new(content, exchange.clone(), lease)),
         Upgraded::Yes(switched) => {
             let protocol = protocol.ok_or(Failure::Upstream)?;
-            head.headers.insert(header::UPGRADE, protocol);
-            let upgrade = HeaderValue::from_static("upgrade");
-            head.headers.insert(header::CONNECTION, upgrade);
-            Body::Tunnel(Box::new(Tunnel::new(switched, exchange.clone(), idle)))
+            if !extended {
+                head.headers.insert(header::UPGRADE, protocol);
+                let upgrade = HeaderValue::from_static("upgrade");
+                head.headers.insert(header::CONNECTION, upgrade);
+            }
+            let tunnel = Tunnel::new(switched, exchange.clone(), client, idle);
+            Body::Tunnel(Box::new(tunnel))
         }
     };
     Ok(Response::from_parts(head, body))

@@ -8,6 +8,7 @@
 mod head;
 mod respond;
 mod stream;
+mod tunnel;
 mod unheard;
 
 use std::{
@@ -355,6 +356,8 @@ fn settings() -> h3::Result<h3::Config> {
     // The dynamic table would be state that a client can grow.
     settings.set_qpack_max_table_capacity(0);
     settings.set_qpack_blocked_streams(0);
+    // RFC 9220.
+    settings.enable_extended_connect(true);
     Ok(settings)
 }
 
@@ -380,3 +383,4 @@ const H3_REQUEST_REJECTED: u64 = 0x10b;
 const H3_REQUEST_CANCELLED: u64 = 0x10c;
 const H3_REQUEST_INCOMPLETE: u64 = 0x10d;
 const H3_MESSAGE_ERROR: u64 = 0x10e;
+const H3_CONNECT_ERROR: u64 = 0x10f;

@@ -18,9 +18,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future;
-use http::Request;
-use hyper::{body::Incoming, service::Service};
+use http::{Method, Request};
+use hyper::{body::Incoming, rt::Executor as _, service::Service};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_proto::v1::{ClosedBy, TlsInfo};
 use tokio::{
@@ -293,7 +294,8 @@ fn http2(limits: &HttpLimits, streams: &Streams) -> hyper::server::conn::http2::
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE);
+        .keep_alive_timeout(KEEP_ALIVE)
+        .enable_connect_protocol();
     builder
 }
 
@@ -317,15 +319,27 @@ impl Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let link = self.link.clone();
         // From here on, so that the driver sees it when hyper returns.
         let active = link.live.begin_request();
+        // In HTTP/2 it is the stream that becomes something else (RFC 8441).
+        let stream =
+            (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
         Box::pin(async move {
             link.name_listener(&request);
             let mut response = serve(&link.origin, request.map(Body::Hyper), &|_| {}).await;
             if let Some(tunnel) = response.body_mut().take_tunnel() {
-                link.next.set(Some((tunnel, link.live.go_on())));
+                let active = link.live.go_on();
+                match stream {
+                    Some(stream) => link.streams.execute(async move {
+                        let _active = active;
+                        if let Ok(stream) = stream.await {
+                            tunnel.run(TokioIo::new(stream), Bytes::new()).await;
+                        }
+                    }),
+                    None => link.next.set(Some((tunnel, active))),
+                }
             }
             Ok(response.map(|body| Reply::new(body, active, &link.streams)))
         })

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::exchange::Exchange;
+use super::{Body, exchange::Exchange};
 use crate::balance::InFlight;
 
 /// A connection of any kind.
@@ -31,20 +31,34 @@ pub(crate) struct Switched {
 pub struct Tunnel {
     upstream: Switched,
     exchange: Rc<Exchange>,
+    client: Body,
     idle: Duration,
 }
 
 impl Tunnel {
-    pub(super) fn new(upstream: Switched, exchange: Rc<Exchange>, idle: Duration) -> Self {
+    /// `client` is what the client sends, where that is a stream's content.
+    pub(super) fn new(
+        upstream: Switched,
+        exchange: Rc<Exchange>,
+        client: Body,
+        idle: Duration,
+    ) -> Self {
         Self {
             upstream,
             exchange,
+            client,
             idle,
         }
     }
 
-    /// Moves bytes to the end. `early` is what the client has said already.
-    pub(super) async fn run<C>(self, client: C, early: Bytes)
+    /// The client's side of a stream.
+    pub(super) fn take_client(&mut self) -> Body {
+        std::mem::take(&mut self.client)
+    }
+
+    /// Moves bytes to the end, and says whether that was a good one. `early` is what the
+    /// client has said already.
+    pub(super) async fn run<C>(self, client: C, early: Bytes) -> bool
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -71,6 +85,7 @@ impl Tunnel {
             () = standstill(&moved, self.idle) => Some("tunnel_idle"),
         };
         exchange.over(error);
+        error.is_none()
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`fields`](crate::proxy::fields); here is what only HTTP/3 can get wrong.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
+use hyper::ext::Protocol;
 use quiche::h3::NameValue;
 
 /// A request's head, or `None` if the request is malformed.
@@ -28,6 +29,17 @@ pub(super) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     *request.version_mut() = Version::HTTP_3;
     *request.method_mut() = Method::from_bytes(pseudo.method?).ok()?;
     *request.uri_mut() = pseudo.uri(request.method())?;
+    if let Some(protocol) = pseudo.protocol {
+        // RFC 9220 3: others would be refused just the same.
+        let known = if protocol == b"websocket" {
+            "websocket"
+        } else {
+            "unknown"
+        };
+        request
+            .extensions_mut()
+            .insert(Protocol::from_static(known));
+    }
     *request.headers_mut() = headers;
     Some(request)
 }
@@ -69,6 +81,7 @@ struct Pseudo<'a> {
     scheme: Option<&'a [u8]>,
     authority: Option<&'a [u8]>,
     path: Option<&'a [u8]>,
+    protocol: Option<&'a [u8]>,
 }
 
 impl<'a> Pseudo<'a> {
@@ -79,6 +92,7 @@ impl<'a> Pseudo<'a> {
             b"scheme" => &mut self.scheme,
             b"authority" => &mut self.authority,
             b"path" => &mut self.path,
+            b"protocol" => &mut self.protocol,
             _ => return None,
         };
         field.replace(value).is_none().then_some(())
@@ -89,7 +103,10 @@ impl<'a> Pseudo<'a> {
         if let Some(authority) = self.authority {
             parts.authority = Some(authority.try_into().ok()?);
         }
-        if method == Method::CONNECT {
+        if self.protocol.is_some() && method != Method::CONNECT {
+            return None;
+        }
+        if method == Method::CONNECT && self.protocol.is_none() {
             // RFC 9114 4.4.
             let alone = self.scheme.is_none() && self.path.is_none();
             return Uri::from_parts(parts)

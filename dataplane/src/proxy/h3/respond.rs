@@ -2,11 +2,14 @@
 
 use std::{future::poll_fn, pin::Pin, rc::Rc};
 
+use bytes::Bytes;
 use http::Request;
 use http_body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::{H3_INTERNAL_ERROR, H3_REQUEST_CANCELLED, stream::Shared};
+use super::{
+    H3_CONNECT_ERROR, H3_INTERNAL_ERROR, H3_REQUEST_CANCELLED, stream::Shared, tunnel::Client,
+};
 use crate::proxy::{Body, Origin, serve};
 
 /// Serves a request and hands the response over as the client takes it.
@@ -14,6 +17,14 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
     let patience = origin.limits(|limits| limits.body_idle_timeout);
     let response = serve(&origin, request, &|head| stream.interim(head)).await;
     let (parts, mut body) = response.into_parts();
+    if let Some(mut tunnel) = body.take_tunnel() {
+        stream.head(parts, false);
+        let client = Client::new(tunnel.take_client(), stream.clone());
+        if !tunnel.run(client, Bytes::new()).await {
+            stream.abort(H3_CONNECT_ERROR);
+        }
+        return;
+    }
     let end = body.is_end_stream();
     stream.head(parts, end);
     if end {

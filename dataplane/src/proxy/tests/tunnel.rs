@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_proto::v1;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -168,4 +171,65 @@ async fn a_drain_lets_a_tunnel_go_on_until_its_deadline() {
     let closed = gateway.closed(1).await;
     let audit = closed[0].audit.as_ref().expect("an audit record");
     assert_eq!(audit.closed_by(), v1::ClosedBy::Drain);
+}
+
+/// An HTTP/2 client's stream after an extended CONNECT, once the gateway allows it.
+async fn websocket_over_http2(
+    gateway: &Gateway,
+    protocol: &'static str,
+) -> http::Response<hyper::body::Incoming> {
+    let stream = TcpStream::connect(gateway.address)
+        .await
+        .expect("a connection");
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let handshake = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    // The gateway's settings come before its first response.
+    let warm_up = http::Request::builder().uri("http://a.example/elsewhere");
+    let warm_up = warm_up.body(Empty::new()).expect("a request");
+    let response = sender.send_request(warm_up).await.expect("a response");
+    assert_eq!(response.status(), 404);
+    let request = http::Request::builder()
+        .method("CONNECT")
+        .uri("http://a.example/ws")
+        .header("sec-websocket-version", "13")
+        .extension(hyper::ext::Protocol::from_static(protocol))
+        .body(Empty::new())
+        .expect("a request");
+    let response = timeout(PATIENCE, sender.send_request(request)).await;
+    response.expect("in time").expect("a response")
+}
+
+#[tokio::test]
+async fn a_stream_of_http2_becomes_a_websocket_of_the_upstreams() {
+    let (upstream, mut ended) = shouting().await;
+    let gateway = Gateway::start(vec![(under("/ws", "default/ws:80"), vec![upstream])]).await;
+    let response = websocket_over_http2(&gateway, "websocket").await;
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("sec-websocket-accept"));
+    let upgraded = hyper::upgrade::on(response).await.expect("a stream");
+    let mut stream = TokioIo::new(upgraded);
+    let mut read = [0; 5];
+    stream.read_exact(&mut read).await.expect("as much");
+    assert_eq!(&read, b"hello");
+    for _ in 0..3 {
+        stream.write_all(b"again").await.expect("sent");
+        stream.read_exact(&mut read).await.expect("as much");
+        assert_eq!(&read, b"AGAIN");
+    }
+    stream.shutdown().await.expect("an end");
+    timeout(PATIENCE, ended.recv())
+        .await
+        .expect("the upstream's end");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_switch_is_no_websocket() {
+    let rules = vec![(under("/ws", "default/echo:80"), vec![echo(false).await])];
+    let gateway = Gateway::start(rules).await;
+    let response = websocket_over_http2(&gateway, "websocket").await;
+    assert_eq!(response.status(), 502);
+    let response = websocket_over_http2(&gateway, "connect-udp").await;
+    assert_eq!(response.status(), 501);
 }

@@ -1,3 +1,5 @@
+use hyper::ext::Protocol;
+
 use super::*;
 
 type Field<'a> = (&'a [u8], &'a [u8]);
@@ -88,4 +90,27 @@ fn cookie_crumbs_are_joined() {
 fn trailers_have_no_pseudo_headers() {
     assert!(trailers(&[(&b"grpc-status"[..], &b"0"[..])]).is_some());
     assert!(trailers(&[(&b":path"[..], &b"/"[..])]).is_none());
+}
+
+#[test]
+fn an_extended_connect_names_a_protocol_and_a_target() {
+    let extended: [Field<'_>; 5] = [
+        (b":method", b"CONNECT"),
+        (b":protocol", b"websocket"),
+        (b":scheme", b"https"),
+        (b":authority", b"a.example"),
+        (b":path", b"/ws?x"),
+    ];
+    let head = request(&extended).expect("a good request");
+    assert_eq!(head.uri(), "https://a.example/ws?x");
+    let protocol = head.extensions().get::<Protocol>();
+    assert_eq!(protocol.map(Protocol::as_str), Some("websocket"));
+    for missing in 2..5 {
+        let mut without = extended.to_vec();
+        without.remove(missing);
+        assert!(request(&without).is_none() || missing == 3, "{missing}");
+    }
+    let mut get = extended;
+    get[0].1 = b"GET";
+    assert!(request(&get).is_none());
 }

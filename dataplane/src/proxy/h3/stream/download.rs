@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -54,15 +54,22 @@ impl Shared {
     /// A piece of content; waits until quiche has taken the one before. `end`: it is the
     /// last.
     pub(in super::super) async fn piece(&self, piece: Bytes, end: bool) {
-        poll_fn(|cx| {
-            let mut download = self.download.borrow_mut();
-            if download.piece.is_some() {
-                download.writer = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            Poll::Ready(())
-        })
-        .await;
+        poll_fn(|cx| self.poll_room(cx)).await;
+        self.put(piece, end);
+    }
+
+    /// Ready when quiche has taken the piece before.
+    pub(in super::super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut download = self.download.borrow_mut();
+        if download.piece.is_some() {
+            download.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// A piece of content for which there is room.
+    pub(in super::super) fn put(&self, piece: Bytes, end: bool) {
         let mut download = self.download.borrow_mut();
         download.piece = Some(piece).filter(|piece| !piece.is_empty());
         download.end = end;
