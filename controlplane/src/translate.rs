@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tidegate_proto::v1;
 
-pub use self::infrastructure::{Infrastructure, Port, Transport};
+pub use self::infrastructure::{Infrastructure, Port, Transport, Unreachable};
 use self::{backend::Backends, class::Classes, fault::Fault};
 pub(crate) use self::{
     certificate::check as check_key_pair,
@@ -101,6 +101,8 @@ pub struct Translation {
     pub shadowed: BTreeMap<String, String>,
     /// By Gateway, what it needs to run; only of those that are accepted.
     pub infrastructures: BTreeMap<ObjectKey, Infrastructure>,
+    /// Gateways that are provisioned for and cannot be reached as they should be.
+    pub unreachable: BTreeMap<ObjectKey, Unreachable>,
 }
 
 /// Computes the configuration of every dataplane and the status of every object.
@@ -157,6 +159,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
         statuses,
         shadowed,
         infrastructures: infrastructure::of_gateways(&gateways),
+        unreachable: infrastructure::unreachable(&gateways),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_proto::v1;
 
 use super::{Condition, ConditionStatus, ObjectStatus, Scope};
-use crate::translate::Translation;
+use crate::translate::{Translation, Unreachable};
 
 /// What dataplanes answered to one snapshot version.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Acknowledgement {
 ///
 /// `answers` is keyed by snapshot version; versions that are not in `translation` say
 /// nothing of it. A listener is programmed where a dataplane serves a snapshot that has
-/// it and none refused one; a Gateway, where one of its listeners is.
+/// it and none refused one; a Gateway, where one of its listeners is and it can be reached.
 pub fn programmed(
     translation: &Translation,
     answers: &BTreeMap<String, Acknowledgement>,
@@ -44,11 +44,21 @@ pub fn programmed(
             if let Some(generation) = accepted.map(|accepted| accepted.observed_generation)
                 && status.condition("Programmed").is_none()
             {
-                let verdict = answers.verdict(&status);
-                let (truth, reason, message) = match verdict {
-                    Verdict::Serving => (ConditionStatus::True, "Programmed", String::new()),
-                    Verdict::Refused(why) => (ConditionStatus::False, "Invalid", why),
-                    Verdict::Waiting(why) => (ConditionStatus::False, "Pending", why),
+                let unreachable = answers.unreachable(&status);
+                let (truth, reason, message) = match (answers.verdict(&status), unreachable) {
+                    (Verdict::Refused(why), _) => (ConditionStatus::False, "Invalid", why),
+                    (Verdict::Serving, None) => {
+                        (ConditionStatus::True, "Programmed", String::new())
+                    }
+                    (Verdict::Serving, Some(why)) => {
+                        (ConditionStatus::False, why.reason, why.message.clone())
+                    }
+                    // An address may come while data planes do; what is asked for in vain
+                    // never does.
+                    (Verdict::Waiting(_), Some(why)) if why.reason != "AddressNotAssigned" => {
+                        (ConditionStatus::False, why.reason, why.message.clone())
+                    }
+                    (Verdict::Waiting(why), _) => (ConditionStatus::False, "Pending", why),
                 };
                 status.conditions.push(Condition::new(
                     "Programmed",
@@ -63,6 +73,9 @@ pub fn programmed(
         .collect()
 }
 
+/// Said where no dataplane has answered, as opposed to one that refused something.
+pub(super) const AWAITED: &str = "no dataplane serves this configuration yet";
+
 enum Verdict {
     Serving,
     Refused(String),
@@ -75,6 +88,12 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
+    /// Why clients cannot reach what serves. Of Gateways alone: listeners have no address.
+    fn unreachable(&self, status: &ObjectStatus) -> Option<&Unreachable> {
+        let unreachable = self.translation.unreachable.get(&status.key);
+        unreachable.filter(|_| matches!(status.scope, Scope::Gateway { .. }))
+    }
+
     fn verdict(&self, status: &ObjectStatus) -> Verdict {
         let gateway = status.key.to_string();
         let of_gateway = format!("{gateway}/");
@@ -133,9 +152,7 @@ impl Answers<'_> {
             (Some(why), ..) => Verdict::Waiting(why),
             (None, true, _) => Verdict::Serving,
             (None, false, Some(why)) => Verdict::Refused(why),
-            (None, false, None) => {
-                Verdict::Waiting("no dataplane serves this configuration yet".to_owned())
-            }
+            (None, false, None) => Verdict::Waiting(AWAITED.to_owned()),
         }
     }
 }

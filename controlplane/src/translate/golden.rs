@@ -169,6 +169,7 @@ fn shown(text: &str) -> String {
         statuses,
         shadowed,
         infrastructures,
+        ..
     } = translate(&resources, &Options::default());
     let snapshot = Snapshot::from_wire(snapshots.remove("").expect("always there"));
     let mut snapshot = serde_json::to_value(snapshot).expect("plain data");

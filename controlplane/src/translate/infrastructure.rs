@@ -26,6 +26,14 @@ pub struct Infrastructure {
     pub addresses: Vec<String>,
 }
 
+/// Why a Gateway that has data planes cannot be reached where it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// `AddressNotAssigned`, `AddressNotUsable` or `NoResources`.
+    pub reason: &'static str,
+    pub message: String,
+}
+
 /// A port to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
@@ -49,6 +57,29 @@ pub(super) fn of_gateways(
     accepted
         .map(|(key, plan)| (key.clone(), of_gateway(plan)))
         .collect()
+}
+
+/// Those that cannot be reached; none where nothing is provisioned.
+pub(super) fn unreachable(
+    gateways: &BTreeMap<ObjectKey, GatewayPlan<'_>>,
+) -> BTreeMap<ObjectKey, Unreachable> {
+    let faulty = gateways.iter().filter_map(|(key, plan)| {
+        let provisioned = plan.provisioned.as_ref()?;
+        let unreachable = match &provisioned.fault {
+            _ if plan.parameters.replicas == Some(0) => Unreachable {
+                reason: "NoResources",
+                message: "its GatewayParameters ask for no replica; write another number"
+                    .to_owned(),
+            },
+            Some(fault) => Unreachable {
+                reason: fault.reason,
+                message: fault.message.clone(),
+            },
+            None => return None,
+        };
+        Some((key.clone(), unreachable))
+    });
+    faulty.collect()
 }
 
 fn of_gateway(plan: &GatewayPlan<'_>) -> Infrastructure {

@@ -1,5 +1,11 @@
+use k8s_openapi::api::core::v1::Service;
+use serde_json::{Value, json};
+
 use super::*;
 use crate::{
+    gateway_api::GatewayAddress,
+    provision,
+    resources::Object,
     source::files,
     translate::{Options, translate},
 };
@@ -153,4 +159,128 @@ fn an_answer_to_an_older_version_says_nothing() {
         .filter_map(|status| status.condition("Programmed"))
         .all(|condition| condition.status == ConditionStatus::False);
     assert!(all_pending);
+}
+
+/// `Programmed` of a Gateway that asks for these addresses, and the addresses that it is
+/// told to have; its Service has this type and status, and a dataplane serves it.
+fn reached(asked: &str, type_: &str, status: &Value) -> (String, Vec<String>) {
+    let text = include_str!("../../translate/testdata/two_gateways.in.yaml");
+    let text = text.replacen(
+        "  listeners:",
+        &format!("  addresses: {asked}\n  listeners:"),
+        2,
+    );
+    let mut resources = files::parse("a.yaml", &text).expect("valid");
+    let service: Service = serde_json::from_value(json!({
+        "metadata": {
+            "namespace": "default",
+            "name": provision::name("older", "tidegate"),
+            "labels": {
+                provision::GATEWAY_NAME: "older",
+                provision::MANAGED_BY: provision::MANAGER,
+            },
+        },
+        "spec": {"type": type_, "clusterIP": "10.0.0.7"},
+        "status": status,
+    }))
+    .expect("a Service");
+    resources.insert(Object::Service(Box::new(service)), "");
+    let options = Options {
+        provisioned: true,
+        ..Options::default()
+    };
+    let translation = translate(&resources, &options);
+    let version = translation.snapshots["default/older"].version.clone();
+    let statuses = programmed(&translation, &BTreeMap::from([(version, acked("pod"))]));
+    let of_older = statuses.iter().find_map(|status| match &status.scope {
+        Scope::Gateway { addresses, .. } if status.key.name == "older" => Some((status, addresses)),
+        _ => None,
+    });
+    let (status, addresses) = of_older.expect("it is Tidegate's");
+    let listener = statuses
+        .iter()
+        .find(|listener| listener.key == status.key && listener.scope.to_string() == "web");
+    let of_listener = listener.and_then(|listener| listener.condition("Programmed"));
+    assert_eq!(
+        of_listener.map(|one| one.reason),
+        Some("Programmed"),
+        "whatever the address"
+    );
+    let condition = status.condition("Programmed").expect("always there");
+    let value = |address: &GatewayAddress| address.value.clone();
+    (
+        format!("{} {}", condition.status.as_str(), condition.reason),
+        addresses.iter().map(value).collect(),
+    )
+}
+
+#[test]
+fn a_gateway_is_programmed_once_it_has_the_address_that_it_asks_for() {
+    let none = json!({});
+    let balanced = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
+    let host = json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}});
+    let one = "[{value: 192.0.2.1}]";
+    let two = "[{value: 192.0.2.1}, {value: 192.0.2.2}]";
+    for (asked, type_, status, verdict, addresses) in [
+        (
+            "[]",
+            "LoadBalancer",
+            &none,
+            "False AddressNotAssigned",
+            &[][..],
+        ),
+        (
+            "[]",
+            "LoadBalancer",
+            &balanced("192.0.2.9"),
+            "True Programmed",
+            &["192.0.2.9"],
+        ),
+        (
+            "[]",
+            "LoadBalancer",
+            &host,
+            "True Programmed",
+            &["lb.example.com"],
+        ),
+        (
+            "[{type: IPAddress}]",
+            "LoadBalancer",
+            &balanced("192.0.2.9"),
+            "True Programmed",
+            &["192.0.2.9"],
+        ),
+        ("[]", "ClusterIP", &none, "True Programmed", &["10.0.0.7"]),
+        (one, "LoadBalancer", &none, "False AddressNotAssigned", &[]),
+        (
+            one,
+            "LoadBalancer",
+            &balanced("192.0.2.1"),
+            "True Programmed",
+            &["192.0.2.1"],
+        ),
+        (
+            one,
+            "LoadBalancer",
+            &balanced("192.0.2.9"),
+            "False AddressNotUsable",
+            &[],
+        ),
+        (one, "NodePort", &none, "True Programmed", &["192.0.2.1"]),
+        (two, "LoadBalancer", &none, "False AddressNotUsable", &[]),
+        (
+            two,
+            "LoadBalancer",
+            &balanced("192.0.2.2"),
+            "False AddressNotUsable",
+            &["192.0.2.2"],
+        ),
+    ] {
+        let (told, has) = reached(asked, type_, status);
+        assert_eq!(
+            (told.as_str(), has),
+            (verdict, addresses.iter().map(ToString::to_string).collect()),
+            "{asked} {type_} {status}"
+        );
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     gateway_api::{GROUP, GatewayAddress, ParentReference, RouteGroupKind},
-    status::{Condition, ObjectStatus, Observed, Scope, supported_features},
+    status::{Condition, ObjectStatus, Observed, Scope, programmed::AWAITED, supported_features},
 };
 
 /// The fields of `status` to write, or none where all is as it should be. `desired` has
@@ -234,6 +234,11 @@ impl Merge<'_> {
             .and_then(Value::as_array)
             .map_or(&[][..], Vec::as_slice);
         let written = conditions.iter().map(|condition| {
+            if condition.message == AWAITED
+                && let Some(programmed) = before.iter().find(|before| settled(before, condition))
+            {
+                return programmed.clone();
+            }
             let status = condition.status.as_str();
             let unchanged = before
                 .iter()
@@ -250,6 +255,15 @@ impl Merge<'_> {
         });
         written.collect()
     }
+}
+
+/// What was programmed stays so while dataplanes take what came after, unless its own spec
+/// is another: each change of a route would flap it otherwise. A refusal is told at once.
+fn settled(before: &Value, now: &Condition) -> bool {
+    now.type_ == "Programmed"
+        && before["type"] == "Programmed"
+        && before["status"] == "True"
+        && before["observedGeneration"] == now.observed_generation
 }
 
 fn cut(message: &str) -> &str {

@@ -246,3 +246,28 @@ fn a_message_is_cut_between_characters_to_what_the_api_server_takes() {
     let odd = format!("x{long}");
     assert_eq!(cut(&odd).len(), LONGEST_MESSAGE - 1);
 }
+
+#[test]
+fn what_was_programmed_stays_so_until_its_spec_is_another_or_a_dataplane_refuses() {
+    let programmed = |holds: bool, message: &str, generation| {
+        let reason = if holds { "Programmed" } else { "Pending" };
+        let condition = Condition::new("Programmed", holds.into(), reason, message, generation);
+        ObjectStatus {
+            conditions: vec![condition],
+            ..status("ListenerSet", Scope::Object, holds, generation)
+        }
+    };
+    let none = observed(1, Value::Null);
+    let good = programmed(true, "", 1);
+    let written = patch("ListenerSet", &none, &[&good], US, at(1)).unwrap();
+    let before = observed(1, patched(&none, &written));
+    let awaited = programmed(false, AWAITED, 1);
+    assert_eq!(patch("ListenerSet", &before, &[&awaited], US, at(60)), None);
+    for other in [
+        programmed(false, AWAITED, 2),
+        programmed(false, "refused", 1),
+    ] {
+        let written = patch("ListenerSet", &before, &[&other], US, at(60)).unwrap();
+        assert_eq!(written["conditions"][0]["status"], "False");
+    }
+}
