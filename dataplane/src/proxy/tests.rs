@@ -1,9 +1,12 @@
 //! The proxy as clients and upstreams see it: a whole shard on loopback.
 
+mod client;
+mod client_certificates;
 mod downstream;
 mod extended;
 mod harness;
 mod http2;
+mod misdirected;
 mod tls;
 mod tunnel;
 mod upstream;

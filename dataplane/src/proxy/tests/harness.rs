@@ -52,9 +52,19 @@ impl Gateway {
     /// The listeners share a free port of loopback. With a `ca`, backends speak TLS under
     /// the name `upstream.example`.
     pub(super) async fn start_all(
+        listeners: Vec<v1::Listener>,
+        rules: Rules,
+        ca: Option<Vec<u8>>,
+    ) -> Self {
+        Self::start_changed(listeners, rules, ca, |_| {}).await
+    }
+
+    /// The same, with a snapshot that `change` has a last word about.
+    pub(super) async fn start_changed(
         mut listeners: Vec<v1::Listener>,
         rules: Rules,
         ca: Option<Vec<u8>>,
+        change: impl FnOnce(&mut v1::Snapshot),
     ) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = free.local_addr().expect("an address");
@@ -86,6 +96,7 @@ impl Gateway {
                 .push(fixture::route(&id, &listener.id, routed.clone()));
         }
         wire.listeners = listeners;
+        change(&mut wire);
         let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
         let configuration = Configuration {
             snapshot: Arc::new(snapshot),
