@@ -11,9 +11,11 @@ mod allowed;
 mod backend;
 mod backend_tls;
 mod certificate;
+mod claims;
 mod class;
 mod conditions;
 mod conflict;
+mod cors;
 mod duration;
 mod endpoints;
 mod fault;
@@ -31,7 +33,9 @@ mod parameters;
 mod parent;
 mod path;
 mod quic_policy;
+mod retry;
 mod route;
+mod route_form;
 mod rule;
 mod snapshot;
 
@@ -41,9 +45,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tidegate_proto::v1;
 
 pub use self::infrastructure::{Infrastructure, Port, Transport, Unreachable};
-use self::{backend::Backends, class::Classes, fault::Fault};
+use self::{
+    backend::Backends, claims::Claims, class::Classes, fault::Fault, gateway::GatewayPlan,
+    route::RoutePlan, route_form::RouteForm,
+};
 pub(crate) use self::{
     certificate::check as check_key_pair,
+    cors::is_origin,
     duration::milliseconds as parse_duration,
     matches::{METHODS, is_token},
 };
@@ -111,11 +119,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
     let mut gateways = gateway::plan(resources, options, &classes);
     let quic_policies = quic_policy::apply(resources, &mut gateways);
     let mut backends = Backends::new(resources);
-    let routes: Vec<_> = resources
-        .http_routes
-        .iter()
-        .map(|(key, entry)| route::plan(resources, &mut gateways, &mut backends, key, entry))
-        .collect();
+    let routes = routes(resources, &mut gateways, &mut backends);
 
     let shadowed = snapshot::shadowed(&gateways);
     let nothing = BTreeMap::new();
@@ -161,6 +165,25 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
         infrastructures: infrastructure::of_gateways(&gateways),
         unreachable: infrastructure::unreachable(&gateways),
     }
+}
+
+/// Every route, HTTPRoutes first.
+fn routes<'a>(
+    resources: &'a Resources,
+    gateways: &mut BTreeMap<ObjectKey, GatewayPlan<'_>>,
+    backends: &mut Backends<'_>,
+) -> Vec<RoutePlan<'a>> {
+    let http = resources.http_routes.iter();
+    let http = http.map(|(key, entry)| RouteForm::of_http(key, entry));
+    let grpc = resources.grpc_routes.iter();
+    let grpc = grpc.map(|(key, entry)| RouteForm::of_grpc(key, entry));
+    let mut forms: Vec<_> = http.chain(grpc).collect();
+    forms.sort_by_key(RouteForm::age);
+    let mut claims = Claims::default();
+    let mut plan = |form| route::plan(resources, gateways, backends, &mut claims, form);
+    let mut plans: Vec<_> = forms.into_iter().map(&mut plan).collect();
+    plans.sort_by_key(|plan| (plan.form.kind, plan.form.key));
+    plans
 }
 
 /// UNIX seconds, for precedence by age.

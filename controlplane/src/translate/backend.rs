@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use tidegate_proto::v1;
 
-use super::{Fault, backend_tls::Policies, endpoints::Slices, grant};
+use super::{Fault, backend_tls::Policies, endpoints::Slices, grant, route_form::RouteKind};
 use crate::{
-    gateway_api::{GROUP, HttpBackendRef},
+    gateway_api::{BackendObjectReference, GROUP, HttpBackendRef},
     resources::{ObjectKey, Resources},
 };
 
@@ -20,6 +20,46 @@ pub(super) struct Backends<'a> {
     pub found: BTreeMap<String, v1::Backend>,
     /// Their addresses, by id.
     pub endpoints: BTreeMap<String, v1::Endpoints>,
+}
+
+/// The route whose references are followed.
+#[derive(Clone, Copy)]
+pub(super) struct Referrer<'a> {
+    pub kind: RouteKind,
+    pub namespace: &'a str,
+}
+
+/// A reference to a backend.
+pub(super) struct Reference<'a> {
+    group: &'a str,
+    kind: &'a str,
+    namespace: Option<&'a str>,
+    name: &'a str,
+    port: Option<i32>,
+}
+
+impl<'a> From<&'a HttpBackendRef> for Reference<'a> {
+    fn from(spec: &'a HttpBackendRef) -> Self {
+        Self {
+            group: spec.group.as_deref().unwrap_or_default(),
+            kind: spec.kind.as_deref().unwrap_or("Service"),
+            namespace: spec.namespace.as_deref(),
+            name: &spec.name,
+            port: spec.port,
+        }
+    }
+}
+
+impl<'a> From<&'a BackendObjectReference> for Reference<'a> {
+    fn from(spec: &'a BackendObjectReference) -> Self {
+        Self {
+            group: spec.group.as_deref().unwrap_or_default(),
+            kind: spec.kind.as_deref().unwrap_or("Service"),
+            namespace: spec.namespace.as_deref(),
+            name: &spec.name,
+            port: spec.port,
+        }
+    }
 }
 
 /// A reference that leads to a port of a Service.
@@ -40,24 +80,32 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// Follows a reference at `field` of an HTTPRoute in `namespace`.
+    /// Follows a reference at `field` of a route.
     pub(super) fn resolve(
         &mut self,
-        namespace: &str,
-        reference: &HttpBackendRef,
+        referrer: Referrer<'_>,
+        reference: &Reference<'_>,
         field: &str,
     ) -> Result<Resolved, Fault> {
-        let (service, object) = self.service(namespace, reference, field)?;
+        let (service, object) = self.service(referrer, reference, field)?;
         let (number, port) = service_port(object, &service, reference, field)?;
-        let protocol = protocol(port, &service, field)?;
         let Ok(tls) = self.policies.tls(&service, port) else {
+            protocol(referrer.kind, port, true, &service, field)?;
             return Ok(Resolved {
                 service,
                 id: String::new(),
             });
         };
-        let id = format!("{service}:{number}");
+        let protocol = protocol(referrer.kind, port, tls.is_some(), &service, field)?;
+        let id = format!("{service}:{number}{}", protocol.suffix);
         if !self.found.contains_key(&id) {
+            let backend = v1::Backend {
+                id: id.clone(),
+                protocol: protocol.spoken.into(),
+                tls: tls.cloned(),
+                connect_timeout_ms: 0,
+            };
+            self.found.insert(id.clone(), backend);
             let endpoints = self.slices.ready(&service, port);
             self.endpoints.insert(
                 id.clone(),
@@ -66,25 +114,17 @@ impl<'a> Backends<'a> {
                     endpoints,
                 },
             );
-            let backend = v1::Backend {
-                id: id.clone(),
-                protocol: protocol.into(),
-                tls,
-                connect_timeout_ms: 0,
-            };
-            self.found.insert(id.clone(), backend);
         }
         Ok(Resolved { service, id })
     }
 
     fn service(
         &self,
-        namespace: &str,
-        reference: &HttpBackendRef,
+        referrer: Referrer<'_>,
+        reference: &Reference<'_>,
         field: &str,
     ) -> Result<(ObjectKey, &'a Service), Fault> {
-        let group = reference.group.as_deref().unwrap_or_default();
-        let kind = reference.kind.as_deref().unwrap_or("Service");
+        let (group, kind, name) = (reference.group, reference.kind, reference.name);
         if (group, kind) != ("", "Service") {
             return Err(Fault::new(
                 "InvalidKind",
@@ -93,27 +133,26 @@ impl<'a> Backends<'a> {
                 ),
             ));
         }
-        let target = reference.namespace.as_deref().unwrap_or(namespace);
+        let target = reference.namespace.unwrap_or(referrer.namespace);
         let from = grant::From {
             group: GROUP,
-            kind: "HTTPRoute",
-            namespace,
+            kind: referrer.kind.name(),
+            namespace: referrer.namespace,
         };
         let to = grant::To {
             group,
             kind,
             namespace: target,
-            name: &reference.name,
+            name,
         };
         if !grant::permits(self.resources, &from, &to) {
             let message = format!(
-                "{field}: Service {target}/{} may not be referred to from here; {}",
-                reference.name,
+                "{field}: Service {target}/{name} may not be referred to from here; {}",
                 grant::remedy(&from, &to)
             );
             return Err(Fault::new("RefNotPermitted", message));
         }
-        let key = ObjectKey::new(target, &reference.name);
+        let key = ObjectKey::new(target, name);
         match self.resources.services.get(&key) {
             Some(entry) => Ok((key, &entry.object)),
             None => Err(not_found(
@@ -128,7 +167,7 @@ impl<'a> Backends<'a> {
 fn service_port<'a>(
     service: &'a Service,
     key: &ObjectKey,
-    reference: &HttpBackendRef,
+    reference: &Reference<'_>,
     field: &str,
 ) -> Result<(i32, &'a ServicePort), Fault> {
     let field = format_args!("{field}.port");
@@ -140,31 +179,40 @@ fn service_port<'a>(
         return Err(not_found(field, problem));
     }
     let ports = || spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let known = ports()
-        .map(|port| port.port.to_string())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let known = || {
+        let numbers = ports().map(|port| port.port.to_string());
+        numbers.collect::<Vec<_>>().join(", ")
+    };
     let Some(number) = reference.port else {
         return Err(not_found(
             field,
-            format!("is missing; write one of Service {key}: {known}"),
+            format!("is missing; write one of Service {key}: {}", known()),
         ));
     };
     let Some(port) = ports().find(|port| port.port == number) else {
         return Err(not_found(
             field,
-            format!("Service {key} has no port {number}; it has {known}"),
+            format!("Service {key} has no port {number}; it has {}", known()),
         ));
     };
     Ok((number, port))
 }
 
-/// KEP-3726. Names outside of `kubernetes.io/` say nothing that is acted on.
+/// How a backend is spoken to.
+struct Spoken {
+    spoken: v1::BackendProtocol,
+    /// Of the backend's id, where this kind of route speaks otherwise than others do.
+    suffix: &'static str,
+}
+
+/// GEP-1911. Names outside of Kubernetes' own say nothing that is acted on.
 fn protocol(
+    kind: RouteKind,
     port: &ServicePort,
+    over_tls: bool,
     service: &ObjectKey,
     field: &str,
-) -> Result<v1::BackendProtocol, Fault> {
+) -> Result<Spoken, Fault> {
     let unsupported =
         |problem: String| Fault::new("UnsupportedProtocol", format!("{field}: {problem}"));
     if let Some(transport) = port
@@ -177,15 +225,38 @@ fn protocol(
             port.port
         )));
     }
-    match port.app_protocol.as_deref() {
-        Some("kubernetes.io/h2c") => Ok(v1::BackendProtocol::Http2),
-        Some("kubernetes.io/ws" | "kubernetes.io/wss") => Ok(v1::BackendProtocol::Http1),
-        Some(other) if other.starts_with("kubernetes.io/") => Err(unsupported(format!(
-            "appProtocol `{other}` of Service {service} is not supported; use kubernetes.io/h2c, or none"
+    let word = port.app_protocol.as_deref().unwrap_or_default();
+    match (word, kind) {
+        ("kubernetes.io/h2c", _) => Ok(Spoken {
+            spoken: v1::BackendProtocol::Http2,
+            suffix: "",
+        }),
+        ("kubernetes.io/ws" | "kubernetes.io/wss", RouteKind::Grpc) => Err(unsupported(format!(
+            "appProtocol `{word}` of Service {service} is no protocol for gRPC; use kubernetes.io/h2c, or none"
         ))),
-        _ => Ok(v1::BackendProtocol::Unspecified),
+        ("kubernetes.io/wss", _) if !over_tls => Err(unsupported(format!(
+            "appProtocol `{word}` of Service {service} is over TLS; add a BackendTLSPolicy for the Service"
+        ))),
+        ("kubernetes.io/ws" | "kubernetes.io/wss", _) => Ok(Spoken {
+            spoken: v1::BackendProtocol::Http1,
+            suffix: "",
+        }),
+        _ if RESERVED.iter().any(|prefix| word.starts_with(prefix)) => Err(unsupported(format!(
+            "appProtocol `{word}` of Service {service} is not supported; use kubernetes.io/h2c, or none"
+        ))),
+        (_, RouteKind::Grpc) => Ok(Spoken {
+            spoken: v1::BackendProtocol::Http2,
+            suffix: "#h2",
+        }),
+        (_, RouteKind::Http) => Ok(Spoken {
+            spoken: v1::BackendProtocol::Unspecified,
+            suffix: "",
+        }),
     }
 }
+
+/// Prefixes of protocols' names that stand for one known protocol each.
+const RESERVED: [&str; 2] = ["kubernetes.io/", "gateway.networking.k8s.io/"];
 
 fn not_found(field: std::fmt::Arguments<'_>, problem: String) -> Fault {
     Fault::new("BackendNotFound", format!("{field}: {problem}"))

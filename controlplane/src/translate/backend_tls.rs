@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use tidegate_proto::v1;
 
 use super::{Fault, certificate, created_at, hostname};
 use crate::{
-    gateway_api::BackendTLSPolicy,
+    gateway_api::{BackendTLSPolicy, SubjectAltName},
     resources::{Entry, ObjectKey, Resources},
 };
 
@@ -69,11 +69,21 @@ impl<'a> Policies<'a> {
         for (index, target) in entry.object.spec.target_refs.iter().enumerate() {
             let service = ObjectKey::new(&key.namespace, &target.name);
             let is_service = target.group.is_empty() && target.kind == "Service";
-            if !is_service || !resources.services.contains_key(&service) {
+            let Some(found) = resources.services.get(&service).filter(|_| is_service) else {
                 continue;
-            }
+            };
             plan.services.insert(service.clone());
             let section = target.section_name.clone().unwrap_or_default();
+            if !section.is_empty() && !has_port(&found.object, &section) {
+                let message = format!(
+                    "spec.targetRefs[{index}].sectionName: Service {service} has no port named `{section}`; \
+                     correct the name, or remove it to target the whole Service"
+                );
+                if !won && plan.refused.is_none() {
+                    plan.refused = Some(Fault::new("TargetNotFound", message));
+                }
+                continue;
+            }
             match self.targets.get(&(service.clone(), section.clone())) {
                 Some(older) if older != key => {
                     if !won && plan.refused.is_none() {
@@ -92,7 +102,7 @@ impl<'a> Policies<'a> {
                     if plan
                         .refused
                         .as_ref()
-                        .is_some_and(|fault| fault.reason == "Conflicted")
+                        .is_some_and(|fault| OF_TARGETS.contains(&fault.reason))
                     {
                         plan.refused = None;
                     }
@@ -109,16 +119,29 @@ impl<'a> Policies<'a> {
         &self,
         service: &ObjectKey,
         port: &ServicePort,
-    ) -> Result<Option<v1::BackendTls>, Unsatisfied> {
+    ) -> Result<Option<&v1::BackendTls>, Unsatisfied> {
         let of_port = port.name.clone().filter(|name| !name.is_empty());
         let policy = of_port
             .and_then(|name| self.targets.get(&(service.clone(), name)))
             .or_else(|| self.targets.get(&(service.clone(), String::new())));
         match policy.and_then(|key| self.by_key.get(key)) {
             None => Ok(None),
-            Some(plan) => plan.tls.clone().map(Some).ok_or(Unsatisfied),
+            Some(plan) => plan.tls.as_ref().map(Some).ok_or(Unsatisfied),
         }
     }
+}
+
+/// Reasons that hold only while none of a policy's targets is its own.
+const OF_TARGETS: [&str; 2] = ["Conflicted", "TargetNotFound"];
+
+fn has_port(service: &Service, name: &str) -> bool {
+    let ports = service
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ports.iter().flatten());
+    ports
+        .into_iter()
+        .any(|port| port.name.as_deref() == Some(name))
 }
 
 fn plan<'a>(
@@ -152,12 +175,13 @@ fn settings(
     };
     hostname::check_precise(&validation.hostname)
         .map_err(|problem| invalid("hostname", &problem))?;
-    if !validation.subject_alt_names.is_empty() {
-        return Err(invalid(
-            "subjectAltNames",
-            "are not supported by this version; remove them",
-        ));
-    }
+    let names = validation.subject_alt_names.iter().enumerate();
+    let subject_alt_names = names
+        .map(|(index, name)| {
+            subject_alt_name(name)
+                .map_err(|problem| invalid(&format!("subjectAltNames[{index}]"), &problem))
+        })
+        .collect::<Result<_, _>>()?;
     let mut ca_pem = Vec::new();
     for (index, reference) in validation.ca_certificate_refs.iter().enumerate() {
         let field = format!("spec.validation.caCertificateRefs[{index}]");
@@ -211,9 +235,31 @@ fn settings(
         _ => Ok(v1::BackendTls {
             server_name: validation.hostname.clone(),
             ca_pem: Bytes::from(ca_pem),
-            subject_alt_names: vec![],
+            subject_alt_names,
         }),
     }
+}
+
+fn subject_alt_name(spec: &SubjectAltName) -> Result<v1::SubjectAltName, String> {
+    use v1::subject_alt_name::Kind;
+    let kind = match (spec.type_.as_str(), &spec.hostname, &spec.uri) {
+        ("Hostname", Some(name), _) => {
+            hostname::check(name)?;
+            Kind::Dns(name.clone())
+        }
+        ("URI", _, Some(uri)) => {
+            let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+            if scheme.is_empty() || scheme.contains(['/', '?', '#']) {
+                return Err(format!("`{uri}` is no absolute URI; write its scheme, too"));
+            }
+            Kind::Uri(uri.clone())
+        }
+        ("Hostname" | "URI", ..) => {
+            return Err("has no value; write hostname or uri, as the type says".to_owned());
+        }
+        (other, ..) => return Err(format!("`{other}` is no type; use Hostname or URI")),
+    };
+    Ok(v1::SubjectAltName { kind: Some(kind) })
 }
 
 fn ca_bundle<'a>(resources: &'a Resources, key: &ObjectKey) -> Result<&'a str, String> {

@@ -2,15 +2,26 @@
 
 use tidegate_proto::v1::{self, filter::Kind};
 
-use super::{Fault, hostname, matches::is_token, path};
+use super::{Fault, cors, hostname, matches::is_token, path, route_form::RouteKind};
 use crate::gateway_api::{
-    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestRedirect, HttpRouteFilter,
-    HttpUrlRewrite,
+    HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpRequestMirror, HttpRequestRedirect,
+    HttpRouteFilter, HttpUrlRewrite,
 };
 
+/// Finds the id of the backend that a mirror at a field sends to; empty: none.
+pub(super) type FindMirrored<'f> = &'f mut dyn FnMut(&HttpRequestMirror, &str) -> String;
+
 /// The filters at `field`, in order.
-pub(super) fn translate(specs: &[HttpRouteFilter], field: &str) -> Result<Vec<v1::Filter>, Fault> {
+pub(super) fn translate(
+    kind: RouteKind,
+    specs: &[HttpRouteFilter],
+    field: &str,
+    mirrored: FindMirrored<'_>,
+) -> Result<Vec<v1::Filter>, Fault> {
     for (index, spec) in specs.iter().enumerate() {
+        if spec.type_ == "RequestMirror" {
+            continue;
+        }
         if specs[..index]
             .iter()
             .any(|earlier| earlier.type_ == spec.type_)
@@ -33,11 +44,27 @@ pub(super) fn translate(specs: &[HttpRouteFilter], field: &str) -> Result<Vec<v1
     specs
         .iter()
         .enumerate()
-        .map(|(index, spec)| one(spec, &format!("{field}[{index}]")))
+        .map(|(index, spec)| one(kind, spec, &format!("{field}[{index}]"), mirrored))
         .collect()
 }
 
-fn one(spec: &HttpRouteFilter, field: &str) -> Result<v1::Filter, Fault> {
+fn one(
+    kind: RouteKind,
+    spec: &HttpRouteFilter,
+    field: &str,
+    mirrored: FindMirrored<'_>,
+) -> Result<v1::Filter, Fault> {
+    let known = match kind {
+        RouteKind::Http => &HTTP[..],
+        RouteKind::Grpc => &GRPC[..],
+    };
+    if !known.contains(&spec.type_.as_str()) {
+        let (type_, known) = (&spec.type_, known.join(", "));
+        return Err(Fault::unsupported(
+            format_args!("{field}.type"),
+            format_args!("`{type_}` is not supported; use one of {known}"),
+        ));
+    }
     let missing = |name: &str| {
         Fault::unsupported(
             format_args!("{field}.{name}"),
@@ -74,17 +101,52 @@ fn one(spec: &HttpRouteFilter, field: &str) -> Result<v1::Filter, Fault> {
             let rewrite_spec = spec.url_rewrite.as_ref().ok_or_else(|| missing(name))?;
             Kind::Rewrite(rewrite(rewrite_spec, &format!("{field}.{name}"))?)
         }
-        other => {
-            return Err(Fault::unsupported(
-                format_args!("{field}.type"),
-                format_args!(
-                    "`{other}` is not supported; use RequestHeaderModifier, ResponseHeaderModifier, \
-                     RequestRedirect or URLRewrite"
-                ),
-            ));
+        "RequestMirror" => {
+            let name = "requestMirror";
+            let mirror_spec = spec.request_mirror.as_ref().ok_or_else(|| missing(name))?;
+            Kind::Mirror(mirror(mirror_spec, &format!("{field}.{name}"), mirrored)?)
+        }
+        _ => {
+            let cors_spec = spec.cors.as_ref().ok_or_else(|| missing("cors"))?;
+            Kind::Cors(cors::translate(cors_spec, &format!("{field}.cors"))?)
         }
     };
     Ok(v1::Filter { kind: Some(kind) })
+}
+
+fn mirror(
+    spec: &HttpRequestMirror,
+    field: &str,
+    mirrored: FindMirrored<'_>,
+) -> Result<v1::Mirror, Fault> {
+    let (numerator, denominator) = match (spec.percent, &spec.fraction) {
+        (None, None) => (100, 100),
+        (Some(percent), None) => (percent, 100),
+        (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
+        (Some(_), Some(_)) => {
+            return Err(Fault::unsupported(
+                format_args!("{field}.fraction"),
+                "is there beside percent; remove one of them",
+            ));
+        }
+    };
+    let share = u32::try_from(numerator)
+        .ok()
+        .zip(u32::try_from(denominator).ok());
+    let share = share.filter(|(part, whole)| *whole > 0 && part <= whole);
+    let Some((numerator, denominator)) = share else {
+        return Err(Fault::unsupported(
+            field,
+            format_args!(
+                "{numerator} of {denominator} is no share of requests; write 0 to 100 percent"
+            ),
+        ));
+    };
+    Ok(v1::Mirror {
+        backend_id: mirrored(spec, &format!("{field}.backendRef")),
+        numerator,
+        denominator,
+    })
 }
 
 fn headers(spec: &HttpHeaderFilter, field: &str) -> Result<v1::HeaderModifier, Fault> {
@@ -251,6 +313,23 @@ pub(super) fn replaces_prefix(spec: &HttpRouteFilter) -> bool {
     };
     path.is_some_and(|path| path.type_ == "ReplacePrefixMatch")
 }
+
+/// Types of filters of an HTTPRoute.
+const HTTP: [&str; 6] = [
+    "RequestHeaderModifier",
+    "ResponseHeaderModifier",
+    "RequestRedirect",
+    "URLRewrite",
+    "RequestMirror",
+    "CORS",
+];
+
+/// Types of filters of a GRPCRoute.
+const GRPC: [&str; 3] = [
+    "RequestHeaderModifier",
+    "ResponseHeaderModifier",
+    "RequestMirror",
+];
 
 const FRAMING: [&str; 9] = [
     "connection",

@@ -1,6 +1,6 @@
 //! ReferenceGrants: whether an object may refer into another namespace.
 
-use crate::resources::Resources;
+use crate::resources::{ObjectKey, Resources};
 
 /// The object that refers, by kind and namespace.
 pub(super) struct From<'a> {
@@ -22,8 +22,8 @@ pub(super) fn permits(resources: &Resources, from: &From<'_>, to: &To<'_>) -> bo
     from.namespace == to.namespace
         || resources
             .reference_grants
-            .iter()
-            .filter(|(key, _)| key.namespace == to.namespace)
+            .range(ObjectKey::new(to.namespace, "")..)
+            .take_while(|(key, _)| key.namespace == to.namespace)
             .map(|(_, entry)| &entry.object.spec)
             .any(|grant| {
                 grant.from.iter().any(|allowed| {

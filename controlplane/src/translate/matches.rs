@@ -5,11 +5,35 @@ use std::collections::BTreeSet;
 use regex::{Regex, RegexBuilder, bytes};
 use tidegate_proto::v1;
 
-use super::{Fault, path};
-use crate::gateway_api::{HttpPathMatch, HttpRouteMatch, HttpValueMatch};
+use super::{Fault, path, route_form::MatchForms};
+use crate::gateway_api::{
+    GrpcMethodMatch, GrpcRouteMatch, HttpPathMatch, HttpRouteMatch, HttpValueMatch,
+};
 
-/// One match at `field`.
-pub(super) fn translate(spec: &HttpRouteMatch, field: &str) -> Result<v1::Match, Fault> {
+/// The matches at `field`.
+pub(super) fn translate(forms: &MatchForms<'_>, field: &str) -> Result<Vec<v1::Match>, Fault> {
+    let field = |index: usize| format!("{field}[{index}]");
+    match forms {
+        MatchForms::Http(specs) => {
+            let each = specs.iter().enumerate();
+            each.map(|(index, spec)| of_http(spec, &field(index)))
+                .collect()
+        }
+        MatchForms::Grpc(specs) => {
+            let each = specs.iter().enumerate();
+            each.map(|(index, spec)| of_grpc(spec, &field(index)))
+                .collect()
+        }
+    }
+}
+
+/// Whether a match tells a prefix of the path.
+pub(super) fn is_by_prefix(one: &v1::Match) -> bool {
+    let kind = one.path.as_ref().and_then(|path| path.kind.as_ref());
+    matches!(kind, Some(v1::path_match::Kind::Prefix(_)))
+}
+
+fn of_http(spec: &HttpRouteMatch, field: &str) -> Result<v1::Match, Fault> {
     let method = spec.method.clone().unwrap_or_default();
     if !method.is_empty() && !METHODS.contains(&method.as_str()) {
         let problem = format!("`{method}` is none of {}", METHODS.join(", "));
@@ -30,6 +54,71 @@ pub(super) fn translate(spec: &HttpRouteMatch, field: &str) -> Result<v1::Match,
             str::to_owned,
         )?,
         method,
+    })
+}
+
+/// A call is a request for `/service/method`. That it is a POST is not asked for: what is
+/// none gets its answer from the backend.
+fn of_grpc(spec: &GrpcRouteMatch, field: &str) -> Result<v1::Match, Fault> {
+    Ok(v1::Match {
+        path: Some(v1::PathMatch {
+            kind: Some(call_match(
+                spec.method.as_ref(),
+                &format!("{field}.method"),
+            )?),
+        }),
+        headers: values(
+            &spec.headers,
+            &format!("{field}.headers"),
+            str::to_ascii_lowercase,
+        )?,
+        ..Default::default()
+    })
+}
+
+fn call_match(spec: Option<&GrpcMethodMatch>, field: &str) -> Result<v1::path_match::Kind, Fault> {
+    use v1::path_match::Kind;
+    let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let (service, method, type_) = match spec {
+        None => (None, None, "Exact"),
+        Some(spec) => (
+            given(&spec.service),
+            given(&spec.method),
+            spec.type_.as_deref().unwrap_or("Exact"),
+        ),
+    };
+    let is_regex = match type_ {
+        "Exact" => false,
+        "RegularExpression" => true,
+        other => return Err(unknown_type(other, field, "Exact, RegularExpression")),
+    };
+    for (name, text) in [("service", &service), ("method", &method)] {
+        let Some(text) = text else { continue };
+        let field = format!("{field}.{name}");
+        if is_regex {
+            check_regex(text, true, &field)?;
+        } else if text.contains('/') {
+            let problem = format!("`{text}` has a `/`; write the {name} alone");
+            return Err(Fault::unsupported(field, problem));
+        } else {
+            path::check_match(&format!("/{text}"))
+                .map_err(|problem| Fault::unsupported(field, problem))?;
+        }
+    }
+    Ok(match (service, method) {
+        (None, None) => Kind::Prefix("/".to_owned()),
+        (Some(service), Some(method)) if !is_regex => Kind::Exact(format!("/{service}/{method}")),
+        (Some(service), None) if !is_regex => Kind::Prefix(format!("/{service}")),
+        (service, method) => {
+            let part = |text: Option<String>| match text {
+                Some(text) if is_regex => format!("(?:{text})"),
+                Some(text) => regex::escape(&text),
+                None => "[^/]+".to_owned(),
+            };
+            let pattern = format!("/{}/{}", part(service), part(method));
+            check_regex(&pattern, true, field)?;
+            Kind::Regex(pattern)
+        }
     })
 }
 

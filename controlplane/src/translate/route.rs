@@ -1,4 +1,4 @@
-//! HTTPRoutes: which listeners they attach to, and their rules.
+//! Routes: which listeners they attach to, and their rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,24 @@ use tidegate_proto::v1;
 
 use super::{
     Fault,
-    backend::Backends,
+    backend::{Backends, Referrer},
+    claims::Claims,
     created_at,
     gateway::GatewayPlan,
     hostname,
+    listener::ListenerPlan,
     parent::{self, Child, Parent},
+    route_form::RouteForm,
     rule,
 };
 use crate::{
-    gateway_api::{HTTPRoute, ParentReference},
-    resources::{Entry, ObjectKey, Resources},
+    gateway_api::ParentReference,
+    resources::{ObjectKey, Resources},
 };
 
 /// What became of a route.
 pub(super) struct RoutePlan<'a> {
-    pub key: ObjectKey,
-    pub entry: &'a Entry<HTTPRoute>,
+    pub form: RouteForm<'a>,
     /// One for each parent that is Tidegate's to judge, in the route's order.
     pub parents: Vec<ParentPlan<'a>>,
     /// Why none of it is accepted.
@@ -44,20 +46,21 @@ pub(super) struct ParentPlan<'a> {
     pub gateway: Option<ObjectKey>,
     /// Why it is not attached there.
     pub refused: Option<Fault>,
+    /// Why it is not attached to some of the listeners there.
+    pub partial: Vec<String>,
 }
 
-/// Judges a route and counts it at the listeners that it attaches to.
+/// Judges a route and counts it at the listeners that it attaches to. Older routes come
+/// first, for they claim host names.
 pub(super) fn plan<'a>(
     resources: &Resources,
     gateways: &mut BTreeMap<ObjectKey, GatewayPlan<'_>>,
     backends: &mut Backends<'_>,
-    key: &ObjectKey,
-    entry: &'a Entry<HTTPRoute>,
+    claims: &mut Claims,
+    form: RouteForm<'a>,
 ) -> RoutePlan<'a> {
-    let spec = &entry.object.spec;
     let mut plan = RoutePlan {
-        key: key.clone(),
-        entry,
+        form,
         parents: Vec::new(),
         refused: None,
         partial: Vec::new(),
@@ -68,13 +71,13 @@ pub(super) fn plan<'a>(
         services: BTreeSet::new(),
     };
     let child = Child {
-        kind: "HTTPRoute",
-        namespace: &key.namespace,
-        from_file: !entry.source.is_empty(),
+        kind: plan.form.kind.name(),
+        namespace: &plan.form.key.namespace,
+        from_file: !plan.form.source.is_empty(),
     };
     // A route of other controllers' Gateways is not looked at further.
-    let parents: Vec<_> = spec
-        .parent_refs
+    let references: &'a [ParentReference] = plan.form.parents;
+    let parents: Vec<_> = references
         .iter()
         .enumerate()
         .filter(|(_, reference)| parent::judges(resources, gateways, child, reference))
@@ -83,29 +86,25 @@ pub(super) fn plan<'a>(
         return plan;
     }
     plan.read_rules(backends);
-    if plan.refused.is_none() {
-        let named = spec.hostnames.iter().enumerate();
-        plan.refused = named
-            .filter_map(|(index, name)| hostname::check(name).err().map(|problem| (index, problem)))
-            .map(|(index, problem)| {
-                Fault::unsupported(format_args!("spec.hostnames[{index}]"), problem)
-            })
-            .next();
-        if plan.refused.is_some() {
-            plan.rules.clear();
-        }
-    }
+    plan.check_hostnames();
     let mut counted = BTreeSet::new();
     for (index, reference) in parents {
         let found = parent::find(resources, gateways, child, reference, index);
         let gateway = found.as_ref().ok().map(|parent| parent.gateway.clone());
+        let mut partial = Vec::new();
         let refused = found
-            .and_then(|parent| plan.attach(gateways, &parent, index, &mut counted))
+            .and_then(|parent| {
+                let listeners = gateways.get_mut(&parent.gateway);
+                let listeners = listeners.into_iter().flat_map(|one| &mut one.listeners);
+                partial = plan.attach(listeners, claims, &parent, index, &mut counted)?;
+                Ok(())
+            })
             .err();
         plan.parents.push(ParentPlan {
             reference,
             gateway,
             refused,
+            partial,
         });
     }
     plan
@@ -113,16 +112,13 @@ pub(super) fn plan<'a>(
 
 impl RoutePlan<'_> {
     fn read_rules(&mut self, backends: &mut Backends<'_>) {
-        let default = [Default::default()];
-        let rules = self.entry.object.spec.rules.as_deref().unwrap_or(&default);
+        let referrer = Referrer {
+            kind: self.form.kind,
+            namespace: &self.form.key.namespace,
+        };
         let mut sound = 0;
-        for (index, spec) in rules.iter().enumerate() {
-            let rule = rule::plan(
-                backends,
-                &self.key.namespace,
-                spec,
-                &format!("spec.rules[{index}]"),
-            );
+        for (index, form) in self.form.rules.iter().enumerate() {
+            let rule = rule::plan(backends, referrer, form, &format!("spec.rules[{index}]"));
             self.unresolved.extend(rule.unresolved);
             self.ignored.extend(rule.ignored);
             self.services.extend(rule.services);
@@ -153,27 +149,49 @@ impl RoutePlan<'_> {
         }
     }
 
-    /// Attaches the route to the listeners that a parent reference leads to.
-    fn attach(
+    fn check_hostnames(&mut self) {
+        if self.refused.is_some() {
+            return;
+        }
+        let mut named = self.form.hostnames.iter().enumerate();
+        let problem = named.find_map(|(index, name)| Some((index, hostname::check(name).err()?)));
+        if let Some((index, problem)) = problem {
+            let field = format_args!("spec.hostnames[{index}]");
+            self.refused = Some(Fault::unsupported(field, problem));
+            self.rules.clear();
+        }
+    }
+
+    /// Attaches the route to those of `listeners` that a parent reference leads to, and
+    /// tells which of them a route of another kind has.
+    fn attach<'l, 'r: 'l>(
         &mut self,
-        gateways: &mut BTreeMap<ObjectKey, GatewayPlan<'_>>,
+        listeners: impl Iterator<Item = &'l mut ListenerPlan<'r>>,
+        claims: &mut Claims,
         parent: &Parent,
         index: usize,
         counted: &mut BTreeSet<String>,
-    ) -> Result<(), Fault> {
-        let listeners = gateways
-            .get_mut(&parent.gateway)
-            .map(|one| &mut one.listeners);
+    ) -> Result<Vec<String>, Fault> {
+        let listeners = listeners.enumerate();
+        let selected = listeners.filter(|(at, _)| parent.listeners.contains(at));
         let mut attached = false;
-        for (_, listener) in listeners
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .filter(|(at, _)| parent.listeners.contains(at))
-        {
-            let names = hostnames(listener.hostname(), &self.entry.object.spec.hostnames);
+        let mut taken = Vec::new();
+        for (_, listener) in selected {
+            let names = hostnames(listener.hostname(), self.form.hostnames);
             if names.is_empty() {
                 continue;
+            }
+            if self.refused.is_none() {
+                let claimed =
+                    claims.claim(&listener.id, self.form.kind, &names, &self.form.label());
+                if let Err(holder) = claimed {
+                    taken.push(format!(
+                        "listener {}: the older {holder} has a host name of this route there; give one of the \
+                         two another host name or listener",
+                        listener.spec.name
+                    ));
+                    continue;
+                }
             }
             attached = true;
             if self.refused.is_none() && counted.insert(listener.id.clone()) {
@@ -186,17 +204,18 @@ impl RoutePlan<'_> {
                     .extend(names);
             }
         }
-        if attached {
-            return Ok(());
+        match (attached, taken.is_empty()) {
+            (true, _) => Ok(taken),
+            (false, false) => Err(Fault::new("HostnameConflict", taken.join("; "))),
+            (false, true) => Err(Fault::new(
+                "NoMatchingListenerHostname",
+                format!(
+                    "spec.hostnames: none is a host name of the listeners of {} that \
+                     spec.parentRefs[{index}] selects; change either",
+                    parent.label
+                ),
+            )),
         }
-        Err(Fault::new(
-            "NoMatchingListenerHostname",
-            format!(
-                "spec.hostnames: none is a host name of the listeners of {} that spec.parentRefs[{index}] \
-                 selects; change either",
-                parent.label
-            ),
-        ))
     }
 
     /// The route in the dataplane's form, with those attachments that `keep` says.
@@ -212,8 +231,8 @@ impl RoutePlan<'_> {
             })
             .collect();
         (!attachments.is_empty() && !self.rules.is_empty()).then(|| v1::Route {
-            id: format!("HTTPRoute/{}", self.key),
-            created_at_seconds: created_at(&self.entry.object.metadata),
+            id: format!("{}/{}", self.form.kind.name(), self.form.key),
+            created_at_seconds: created_at(self.form.metadata),
             attachments,
             rules: self.rules.clone(),
         })

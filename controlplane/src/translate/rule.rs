@@ -1,10 +1,15 @@
-//! One rule of an HTTPRoute.
+//! One rule of a route.
 
 use tidegate_proto::v1;
 
-use super::{Fault, backend::Backends, duration, filter, matches};
+use super::{
+    Fault,
+    backend::{Backends, Referrer},
+    duration, filter, matches, retry,
+    route_form::RuleForm,
+};
 use crate::{
-    gateway_api::{HttpBackendRef, HttpPathMatch, HttpRouteFilter, HttpRouteRule},
+    gateway_api::{HttpBackendRef, HttpRequestMirror, HttpRouteFilter},
     resources::ObjectKey,
 };
 
@@ -18,7 +23,7 @@ pub(super) struct RulePlan {
     pub refused: Option<Fault>,
     /// Why some of its backends get no requests.
     pub partial: Vec<Fault>,
-    /// Backends that it refers to in vain.
+    /// Backends and mirrors that it refers to in vain.
     pub unresolved: Vec<Fault>,
     /// What is left out without harm.
     pub ignored: Vec<String>,
@@ -26,188 +31,196 @@ pub(super) struct RulePlan {
     pub services: Vec<ObjectKey>,
 }
 
-/// The rule at `field` of a route in `namespace`.
+/// The rule at `field` of a route.
 pub(super) fn plan(
     backends: &mut Backends<'_>,
-    namespace: &str,
-    spec: &HttpRouteRule,
+    referrer: Referrer<'_>,
+    form: &RuleForm<'_>,
     field: &str,
 ) -> RulePlan {
-    let mut plan = RulePlan::default();
-    for (name, given) in [
-        ("retry", spec.retry.is_some()),
-        ("sessionPersistence", spec.session_persistence.is_some()),
-    ] {
-        if given {
-            plan.ignored
-                .push(format!("{field}.{name} is not supported and left out"));
-        }
-    }
-    let mut rule = v1::Rule {
-        name: spec.name.clone().unwrap_or_default(),
-        ..Default::default()
+    let mut reader = Reader {
+        backends,
+        referrer,
+        form,
+        by_prefix: false,
+        plan: RulePlan::default(),
     };
-    for (index, one) in spec.matches.iter().enumerate() {
-        match matches::translate(one, &format!("{field}.matches[{index}]")) {
-            Ok(one) => rule.matches.push(one),
+    reader.read(field);
+    reader.plan
+}
+
+struct Reader<'c, 'r> {
+    backends: &'c mut Backends<'r>,
+    referrer: Referrer<'c>,
+    form: &'c RuleForm<'c>,
+    /// Every match is by a prefix of the path.
+    by_prefix: bool,
+    plan: RulePlan,
+}
+
+impl Reader<'_, '_> {
+    fn read(&mut self, field: &str) {
+        if self.form.persists_sessions {
+            let ignored = format!("{field}.sessionPersistence is not supported and left out");
+            self.plan.ignored.push(ignored);
+        }
+        let mut rule = v1::Rule {
+            name: self.form.name.unwrap_or_default().to_owned(),
+            ..Default::default()
+        };
+        match matches::translate(&self.form.matches, &format!("{field}.matches")) {
+            Ok(matches) => rule.matches = matches,
             Err(fault) => {
-                plan.refused = Some(fault);
-                return plan;
+                self.plan.refused = Some(fault);
+                return;
+            }
+        }
+        self.by_prefix = rule.matches.iter().all(matches::is_by_prefix);
+        // Backends are looked up in a refused rule too: their faults are worth knowing at once.
+        let backends = self.form.backends.iter().enumerate();
+        let backends: Vec<_> = backends
+            .map(|(index, spec)| self.backend(spec, &format!("{field}.backendRefs[{index}]")))
+            .collect();
+        match self.fill(&mut rule, field) {
+            Ok(()) => rule.backends = backends,
+            Err(fault) => {
+                rule = v1::Rule {
+                    name: rule.name,
+                    matches: rule.matches,
+                    ..Default::default()
+                };
+                self.plan.refused = Some(fault);
+            }
+        }
+        self.plan.rule = Some(rule);
+    }
+
+    /// Filters, time-outs and further attempts.
+    fn fill(&mut self, rule: &mut v1::Rule, field: &str) -> Result<(), Fault> {
+        let specs = self.form.filters;
+        rule.filters = self.filters(specs, &format!("{field}.filters"))?;
+        let redirects = specs.iter().any(|spec| spec.type_ == "RequestRedirect");
+        if redirects && !self.form.backends.is_empty() {
+            return Err(Fault::unsupported(
+                format_args!("{field}.backendRefs"),
+                "nothing reaches them beside a RequestRedirect; remove either",
+            ));
+        }
+        if let Some(spec) = self.form.retry {
+            rule.retry = Some(retry::translate(spec, &format!("{field}.retry"))?);
+        }
+        let Some(timeouts) = self.form.timeouts else {
+            return Ok(());
+        };
+        let read = |value: &Option<String>, name: &str| {
+            let parse = |text: &String| {
+                duration::milliseconds(text).map_err(|problem| {
+                    Fault::unsupported(format_args!("{field}.timeouts.{name}"), problem)
+                })
+            };
+            value.as_ref().map(parse).transpose()
+        };
+        rule.request_timeout_ms = read(&timeouts.request, "request")?;
+        rule.backend_request_timeout_ms = read(&timeouts.backend_request, "backendRequest")?;
+        if let (Some(request), Some(backend)) =
+            (rule.request_timeout_ms, rule.backend_request_timeout_ms)
+            && request > 0
+            && backend > request
+        {
+            return Err(Fault::unsupported(
+                format_args!("{field}.timeouts.backendRequest"),
+                "is longer than timeouts.request; shorten it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A reference in vain keeps its weight: its share of the requests gets 500.
+    fn backend(&mut self, spec: &HttpBackendRef, field: &str) -> v1::BackendRef {
+        let mut backend = v1::BackendRef {
+            weight: 1,
+            ..Default::default()
+        };
+        let weight = u32::try_from(spec.weight.unwrap_or(1)).ok();
+        match weight.filter(|weight| *weight <= 1_000_000) {
+            Some(weight) => backend.weight = weight,
+            None => {
+                let problem = "is no weight; write a number from 0 to 1000000";
+                let fault = Fault::unsupported(format_args!("{field}.weight"), problem);
+                self.plan.partial.push(fault);
+                return backend;
+            }
+        }
+        let reference = spec.into();
+        let resolved = match self.backends.resolve(self.referrer, &reference, field) {
+            Ok(resolved) => resolved,
+            Err(fault) => {
+                self.plan.unresolved.push(fault);
+                return backend;
+            }
+        };
+        self.plan.services.push(resolved.service);
+        match self.backend_filters(&spec.filters, &format!("{field}.filters")) {
+            Ok(filters) => {
+                backend.filters = filters;
+                backend.backend_id = resolved.id;
+            }
+            Err(fault) => self.plan.partial.push(fault),
+        }
+        backend
+    }
+
+    fn backend_filters(
+        &mut self,
+        specs: &[HttpRouteFilter],
+        field: &str,
+    ) -> Result<Vec<v1::Filter>, Fault> {
+        for (index, spec) in specs.iter().enumerate() {
+            let problem = match spec.type_.as_str() {
+                "RequestRedirect" => "a backend cannot redirect",
+                "CORS" => "preflights are answered before a backend is chosen",
+                _ => continue,
+            };
+            return Err(Fault::unsupported(
+                format_args!("{field}[{index}].type"),
+                format_args!("{problem}; put the {} into the rule's filters", spec.type_),
+            ));
+        }
+        self.filters(specs, field)
+    }
+
+    /// `ReplacePrefixMatch` needs a prefix, in every match.
+    fn filters(
+        &mut self,
+        specs: &[HttpRouteFilter],
+        field: &str,
+    ) -> Result<Vec<v1::Filter>, Fault> {
+        if let Some(index) = specs.iter().position(filter::replaces_prefix)
+            && !self.by_prefix
+        {
+            return Err(Fault::unsupported(
+                format_args!("{field}[{index}]"),
+                "ReplacePrefixMatch needs path matches of type PathPrefix; use ReplaceFullPath",
+            ));
+        }
+        let kind = self.referrer.kind;
+        filter::translate(kind, specs, field, &mut |spec, field| {
+            self.mirrored(spec, field)
+        })
+    }
+
+    /// The backend that gets copies. A reference in vain gets none; requests are served on.
+    fn mirrored(&mut self, spec: &HttpRequestMirror, field: &str) -> String {
+        let reference = (&spec.backend_ref).into();
+        match self.backends.resolve(self.referrer, &reference, field) {
+            Ok(resolved) => {
+                self.plan.services.push(resolved.service);
+                resolved.id
+            }
+            Err(fault) => {
+                self.plan.unresolved.push(fault);
+                String::new()
             }
         }
     }
-    // Backends are looked up in a refused rule too: their faults are worth knowing at once.
-    let refs: Vec<_> = spec
-        .backend_refs
-        .iter()
-        .enumerate()
-        .map(|(index, one)| {
-            backend_ref(
-                backends,
-                namespace,
-                one,
-                spec,
-                &format!("{field}.backendRefs[{index}]"),
-                &mut plan,
-            )
-        })
-        .collect();
-    match fill(&mut rule, spec, field) {
-        Ok(()) => rule.backends = refs,
-        Err(fault) => {
-            rule = v1::Rule {
-                name: rule.name,
-                matches: rule.matches,
-                ..Default::default()
-            };
-            plan.refused = Some(fault);
-        }
-    }
-    plan.rule = Some(rule);
-    plan
-}
-
-/// Filters and time-outs.
-fn fill(rule: &mut v1::Rule, spec: &HttpRouteRule, field: &str) -> Result<(), Fault> {
-    rule.filters = filter::translate(&spec.filters, &format!("{field}.filters"))?;
-    check_prefix(&spec.filters, spec, &format!("{field}.filters"))?;
-    let redirects = spec
-        .filters
-        .iter()
-        .any(|filter| filter.type_ == "RequestRedirect");
-    if redirects && !spec.backend_refs.is_empty() {
-        return Err(Fault::unsupported(
-            format_args!("{field}.backendRefs"),
-            "nothing reaches them beside a RequestRedirect; remove either",
-        ));
-    }
-    let Some(timeouts) = &spec.timeouts else {
-        return Ok(());
-    };
-    let read = |value: &Option<String>, name: &str| {
-        let parse = |text: &String| {
-            duration::milliseconds(text).map_err(|problem| {
-                Fault::unsupported(format_args!("{field}.timeouts.{name}"), problem)
-            })
-        };
-        value.as_ref().map(parse).transpose()
-    };
-    rule.request_timeout_ms = read(&timeouts.request, "request")?;
-    rule.backend_request_timeout_ms = read(&timeouts.backend_request, "backendRequest")?;
-    if let (Some(request), Some(backend)) =
-        (rule.request_timeout_ms, rule.backend_request_timeout_ms)
-        && request > 0
-        && backend > request
-    {
-        return Err(Fault::unsupported(
-            format_args!("{field}.timeouts.backendRequest"),
-            "is longer than timeouts.request; shorten it",
-        ));
-    }
-    Ok(())
-}
-
-/// `ReplacePrefixMatch` needs a prefix, in every match.
-fn check_prefix(
-    filters: &[HttpRouteFilter],
-    spec: &HttpRouteRule,
-    field: &str,
-) -> Result<(), Fault> {
-    let is_prefix =
-        |path: &HttpPathMatch| path.type_.as_deref().unwrap_or("PathPrefix") == "PathPrefix";
-    let all_prefixes = spec
-        .matches
-        .iter()
-        .all(|one| one.path.as_ref().is_none_or(is_prefix));
-    match filters.iter().position(filter::replaces_prefix) {
-        Some(index) if !all_prefixes => Err(Fault::unsupported(
-            format_args!("{field}[{index}]"),
-            "ReplacePrefixMatch needs path matches of type PathPrefix; use ReplaceFullPath",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A reference in vain keeps its weight: its share of the requests gets 500.
-fn backend_ref(
-    backends: &mut Backends<'_>,
-    namespace: &str,
-    spec: &HttpBackendRef,
-    rule: &HttpRouteRule,
-    field: &str,
-    plan: &mut RulePlan,
-) -> v1::BackendRef {
-    let mut backend = v1::BackendRef {
-        weight: 1,
-        ..Default::default()
-    };
-    match u32::try_from(spec.weight.unwrap_or(1))
-        .ok()
-        .filter(|weight| *weight <= 1_000_000)
-    {
-        Some(weight) => backend.weight = weight,
-        None => {
-            let problem = "is no weight; write a number from 0 to 1000000";
-            plan.partial
-                .push(Fault::unsupported(format_args!("{field}.weight"), problem));
-            return backend;
-        }
-    }
-    let resolved = match backends.resolve(namespace, spec, field) {
-        Ok(resolved) => resolved,
-        Err(fault) => {
-            plan.unresolved.push(fault);
-            return backend;
-        }
-    };
-    plan.services.push(resolved.service);
-    match backend_filters(spec, rule, &format!("{field}.filters")) {
-        Ok(filters) => {
-            backend.filters = filters;
-            backend.backend_id = resolved.id;
-        }
-        Err(fault) => {
-            plan.partial.push(fault);
-        }
-    }
-    backend
-}
-
-fn backend_filters(
-    spec: &HttpBackendRef,
-    rule: &HttpRouteRule,
-    field: &str,
-) -> Result<Vec<v1::Filter>, Fault> {
-    if let Some(index) = spec
-        .filters
-        .iter()
-        .position(|filter| filter.type_ == "RequestRedirect")
-    {
-        return Err(Fault::unsupported(
-            format_args!("{field}[{index}].type"),
-            "a backend cannot redirect; put the RequestRedirect into the rule's filters",
-        ));
-    }
-    check_prefix(&spec.filters, rule, field)?;
-    filter::translate(&spec.filters, field)
 }

@@ -35,12 +35,8 @@ pub(super) fn assemble<'a, 'r: 'a>(
         .iter()
         .filter_map(|route| route.message(|listener| listeners.contains_key(listener)))
         .collect();
-    let named: BTreeSet<&str> = routes
-        .iter()
-        .flat_map(|route| &route.rules)
-        .flat_map(|rule| &rule.backends)
-        .map(|backend| backend.backend_id.as_str())
-        .collect();
+    let rules = routes.iter().flat_map(|route| &route.rules);
+    let named: BTreeSet<&str> = rules.flat_map(backend_ids).collect();
     let backends = backends
         .found
         .iter()
@@ -55,6 +51,20 @@ pub(super) fn assemble<'a, 'r: 'a>(
     };
     snapshot.version = version(&snapshot);
     snapshot
+}
+
+/// The backends that a rule sends requests or copies of them to.
+fn backend_ids(rule: &v1::Rule) -> impl Iterator<Item = &str> {
+    let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters);
+    let mirrored = rule.filters.iter().chain(of_backends);
+    let mirrored = mirrored.filter_map(|filter| match &filter.kind {
+        Some(v1::filter::Kind::Mirror(mirror)) => Some(mirror.backend_id.as_str()),
+        _ => None,
+    });
+    let backends = rule.backends.iter();
+    backends
+        .map(|backend| backend.backend_id.as_str())
+        .chain(mirrored)
 }
 
 /// Of a snapshot whose `version` is empty.

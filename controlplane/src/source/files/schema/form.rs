@@ -1,7 +1,7 @@
 //! The forms that texts must have: names, host names, durations and the like.
 
 use super::at::shown;
-use crate::translate::{is_token, parse_duration};
+use crate::translate::{is_origin, is_token, parse_duration};
 
 /// A form, and how to say that a text is not of it.
 pub(super) struct Form {
@@ -198,20 +198,6 @@ pub(super) static GRPC_METHOD: Form = Form {
         "write letters, digits and `_`",
     )
 };
-
-fn is_origin(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    let Some(rest) = rest else { return false };
-    let (host, port) = rest.split_once(':').unwrap_or((rest, "80"));
-    let label =
-        |label: &str| !label.is_empty() && label.bytes().all(|b| alphanumeric(b) || b == b'-');
-    let host = host.strip_prefix("*.").unwrap_or(host);
-    (host == "*" || host.split('.').all(label))
-        && (1..=5).contains(&port.len())
-        && port.bytes().all(|b| b.is_ascii_digit())
-}
 
 fn is_identifier(text: &str) -> bool {
     let bytes = text.as_bytes();
