@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Du
 
 use clap::Parser;
 
+use crate::provision::ProvisionArgs;
+
 use crate::translate::CONTROLLER_NAME;
 
 /// Serves Prometheus text of whatever else is in the process.
@@ -46,6 +48,8 @@ pub enum Source {
 /// What of a cluster is Tidegate's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kubernetes {
+    /// How data planes are provisioned.
+    pub provision: ProvisionArgs,
     /// Where the control plane keeps its own objects. `None`: where it runs.
     pub namespace: Option<String>,
     /// Namespaces that are watched; none: all.
@@ -124,6 +128,8 @@ pub struct Args {
     /// Sessions in the clear beyond loopback
     #[arg(long, hide = true)]
     insecure_sessions: bool,
+    #[command(flatten)]
+    provision: ProvisionArgs,
     /// Address for dataplanes; loopback only, unless over TLS
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     session_listen: SocketAddr,
@@ -173,6 +179,7 @@ impl Args {
                 watch_namespaces: self.watch_namespaces,
                 controller_name: Some(self.controller_name),
                 insecure_sessions: self.insecure_sessions,
+                provision: self.provision,
             }),
             files => files,
         };

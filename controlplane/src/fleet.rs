@@ -41,7 +41,9 @@ pub use self::{
     ready::NotReady,
     session::{CommandFailure, Ended},
 };
-use crate::{clock::unix_millis, status::Acknowledgement, telemetry::Instruments};
+use crate::{
+    clock::unix_millis, provision::Failures, status::Acknowledgement, telemetry::Instruments,
+};
 
 /// How long the fleet waits for a dataplane.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,8 @@ pub struct Fleet {
     configuration: watch::Sender<Option<Arc<Published>>>,
     /// How often a dataplane has answered, come or gone.
     answering: watch::Sender<u64>,
+    /// Gateways whose dataplanes cannot be made, and why.
+    not_provisioned: Mutex<Failures>,
     stopping: watch::Sender<bool>,
     events: Events,
     instruments: Instruments,
@@ -82,6 +86,7 @@ impl Fleet {
             sessions: Mutex::default(),
             configuration: watch::Sender::new(None),
             answering: watch::Sender::new(0),
+            not_provisioned: Mutex::default(),
             stopping: watch::Sender::new(false),
             events: Events::new(instruments.clone()),
             instruments,
@@ -134,6 +139,25 @@ impl Fleet {
     /// Handshakes and closes from now on.
     pub(crate) fn events(&self) -> EventStream {
         self.events.subscribe(self.stopping.subscribe())
+    }
+
+    /// Says of which Gateways the dataplanes cannot be made.
+    pub(crate) fn not_provisioned(&self, failures: Failures) {
+        let mut known = self
+            .not_provisioned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *known != failures {
+            *known = failures;
+            drop(known);
+            self.answered();
+        }
+    }
+
+    /// Gateways whose dataplanes cannot be made, and why.
+    pub(crate) fn provisioning_failures(&self) -> Failures {
+        let known = self.not_provisioned.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What dataplanes answered, by snapshot version.

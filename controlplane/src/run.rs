@@ -127,7 +127,8 @@ impl ControlPlane {
             }
             Resources::Cluster(cluster) => {
                 let stopping = stopping.subscribe();
-                leads = cluster.spawn(&mut tasks, &fleet, &keys, stopping, &instruments);
+                let bundle = trusted.as_ref().map(|trusted| trusted.authority.bundle());
+                leads = cluster.spawn(&mut tasks, &fleet, &keys, stopping, &instruments, bundle);
                 ending += 1;
             }
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use kube::Client;
 use opentelemetry::KeyValue;
 use tokio::{
@@ -22,7 +22,10 @@ use super::{
     plan::{self, Id, Present},
 };
 use crate::{
-    fleet::Published, resources::ObjectKey, telemetry::Instruments, translate::Infrastructure,
+    fleet::{Fleet, Published},
+    resources::ObjectKey,
+    telemetry::Instruments,
+    translate::Infrastructure,
 };
 
 /// Gateways that are worked on at a time.
@@ -36,6 +39,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Provisions the data planes of all Gateways.
 pub struct Provisioner {
     cluster: Cluster,
+    fleet: Arc<Fleet>,
     instruments: Instruments,
 }
 
@@ -50,60 +54,54 @@ pub(crate) struct Followed {
 
 impl Provisioner {
     /// For the install whose Gateways name `controller_name`.
-    pub(crate) fn new(client: Client, controller_name: String, instruments: Instruments) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        controller_name: String,
+        fleet: Arc<Fleet>,
+        instruments: Instruments,
+    ) -> Self {
         Self {
             cluster: Cluster {
                 client,
                 controller_name,
             },
+            fleet,
             instruments,
         }
     }
 
-    /// Provisions whenever this replica leads, and says in `failures` what it cannot.
+    /// Provisions whenever this replica leads, and tells the fleet what it cannot.
     /// Returns only when what it follows is gone.
-    pub(crate) async fn run(
-        self,
-        mut followed: Followed,
-        failures: watch::Sender<Failures>,
-    ) -> anyhow::Error {
+    pub(crate) async fn run(self, mut followed: Followed) -> anyhow::Error {
         let mut leading = followed.leading.clone();
         loop {
             if leading.wait_for(|leading| *leading).await.is_err() {
                 return anyhow::anyhow!("nobody says who leads");
             }
             let gone = tokio::select! {
-                gone = self.lead(&mut followed, &failures) => Some(gone),
+                gone = self.lead(&mut followed) => Some(gone),
                 _ = leading.wait_for(|leading| !leading) => None,
             };
             // Another replica has the say.
-            failures.send_if_modified(|all| !std::mem::take(all).is_empty());
+            self.fleet.not_provisioned(Failures::new());
             if let Some(gone) = gone {
                 return gone;
             }
         }
     }
 
-    async fn lead(
-        &self,
-        followed: &mut Followed,
-        failures: &watch::Sender<Failures>,
-    ) -> anyhow::Error {
+    async fn lead(&self, followed: &mut Followed) -> anyhow::Error {
         let mut events = self.cluster.watch();
         let mut state = State::default();
         state.follow(followed);
         loop {
             if state.is_synced() {
                 self.round(&mut state).await;
-                let failing: Failures = state.failing();
+                let failing = state.failing();
                 self.instruments
                     .provision_failing
                     .record(failing.len() as u64, &[]);
-                failures.send_if_modified(|all| {
-                    let differs = *all != failing;
-                    *all = failing;
-                    differs
-                });
+                self.fleet.not_provisioned(failing);
             }
             let next = state.next();
             tokio::select! {
@@ -141,11 +139,17 @@ impl Provisioner {
             })
             .collect();
         let known = &state.present;
-        let outcomes: Vec<_> = stream::iter(due)
-            .map(|(gateway, work)| async move {
-                let outcome = self.bring_about(&gateway, work, known).await;
-                (gateway, outcome)
+        let under_way: Vec<BoxFuture<'_, _>> = due
+            .into_iter()
+            .map(|(gateway, work)| {
+                async move {
+                    let outcome = self.bring_about(&gateway, work, known).await;
+                    (gateway, outcome)
+                }
+                .boxed()
             })
+            .collect();
+        let outcomes: Vec<_> = stream::iter(under_way)
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;

@@ -18,12 +18,13 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where data planes find the control plane's replicas.
     pub sessions: String,
-    /// PEM of the authorities that may sign the control plane's certificate.
-    pub ca_bundle: String,
+    /// PEM of the authorities that may sign the control plane's certificate. `None`:
+    /// sessions are in the clear.
+    pub ca_bundle: Option<String>,
 }
 
 /// The part of them that the command line gives.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ProvisionArgs {
     /// Image of data planes; none: Gateways get no workloads
     #[arg(long, value_name = "IMAGE", env = "TIDEGATE_DATAPLANE_IMAGE")]
@@ -50,15 +51,16 @@ impl ProvisionArgs {
         &self,
         namespace: &str,
         controller_name: &str,
-        ca_bundle: String,
+        ca_bundle: Option<String>,
     ) -> Option<Settings> {
+        let scheme = if ca_bundle.is_some() { "https" } else { "http" };
         Some(Settings {
             controller_name: controller_name.to_owned(),
             image: self.dataplane_image.clone()?,
             image_pull_policy: self.dataplane_image_pull_policy.clone(),
             image_pull_secrets: self.dataplane_image_pull_secret.clone(),
             sessions: format!(
-                "https://{}.{namespace}.svc:{SESSIONS_PORT}",
+                "{scheme}://{}.{namespace}.svc:{SESSIONS_PORT}",
                 self.sessions_service
             ),
             ca_bundle,

@@ -1,7 +1,7 @@
 //! What a control plane does more where its resources come from a cluster: it shares keys
 //! with its replicas, and one of them writes.
 
-use std::{fs, sync::Arc};
+use std::{fs, future::pending, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use kube::{Client, Config};
@@ -15,6 +15,7 @@ use crate::{
     keys::{KeySecret, KeyStore},
     kubernetes::told,
     leader::Candidate,
+    provision::{Followed, Provisioner},
     source::kubernetes::{self, Settings},
     status::Writer,
     telemetry::Instruments,
@@ -81,6 +82,7 @@ impl Cluster {
         keys: &Arc<KeyStore>,
         stopping: watch::Receiver<bool>,
         instruments: &Instruments,
+        bundle: Option<watch::Receiver<String>>,
     ) -> watch::Receiver<bool> {
         let controller = self.settings.controller_name.clone();
         let options = Options {
@@ -101,6 +103,39 @@ impl Cluster {
         );
         let leads = candidate.leads();
         tasks.spawn(candidate.run(stopping));
+        let provisioner = Provisioner::new(
+            self.client.clone(),
+            options.controller_name.clone(),
+            Arc::clone(fleet),
+            instruments.clone(),
+        );
+        let provision = self.settings.provision.clone();
+        let (namespace, controller) = (self.namespace.clone(), options.controller_name.clone());
+        let settings =
+            move |bundle: Option<String>| provision.settings(&namespace, &controller, bundle);
+        let (following, leading) = (fleet.configurations(), leads.clone());
+        tasks.spawn(async move {
+            let first = bundle.as_ref().map(|bundle| bundle.borrow().clone());
+            let (sender, receiver) = watch::channel(settings(first));
+            let followed = Followed {
+                configuration: following,
+                settings: receiver,
+                leading,
+            };
+            let renew = async {
+                let Some(mut bundle) = bundle else {
+                    return pending().await;
+                };
+                while bundle.changed().await.is_ok() {
+                    let renewed = bundle.borrow_and_update().clone();
+                    sender.send_replace(settings(Some(renewed)));
+                }
+            };
+            tokio::select! {
+                gone = provisioner.run(followed) => gone,
+                () = renew => anyhow!("the certificate authority is gone"),
+            }
+        });
         let writer = Writer::new(
             self.client,
             options.controller_name.clone(),

@@ -158,13 +158,15 @@ fn container(context: &Context<'_>, ending: Ending) -> Container {
     let policy = parameters.image_pull_policy.clone();
     let mut args = vec![
         format!("--control={}", settings.sessions),
-        format!("--control-ca={TRUST}/{CA_FILE}"),
-        format!("--control-token={TRUST}/{TOKEN_FILE}"),
         format!("--gateway={}", context.infrastructure.gateway),
         format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
         format!("--state={STATE}"),
         format!("--drain-deadline={}", ending.drain),
     ];
+    if settings.ca_bundle.is_some() {
+        args.push(format!("--control-ca={TRUST}/{CA_FILE}"));
+        args.push(format!("--control-token={TRUST}/{TOKEN_FILE}"));
+    }
     args.extend(parameters.shards.map(|shards| format!("--shards={shards}")));
     let host_network = parameters.host_network == Some(true);
     Container {
