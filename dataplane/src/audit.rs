@@ -16,10 +16,8 @@ use std::sync::{
 use tidegate_proto::v1::record::Kind;
 use tokio::sync::mpsc;
 
-pub use self::{
-    delivery::{Reporter, deliver},
-    spool::Spool,
-};
+pub(crate) use self::delivery::{Reporter, deliver};
+pub use self::spool::Spool;
 
 /// Records that may wait for acknowledgement unless the configuration says otherwise.
 pub const DEFAULT_CAPACITY: usize = 65_536;

@@ -3,9 +3,11 @@
 use std::{env, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
-use tonic::transport::Endpoint;
 
-use crate::audit;
+use crate::{
+    audit,
+    control::{Target, Trust},
+};
 
 /// Most shards: a shard's index is one byte of every connection ID.
 const MOST_SHARDS: usize = 255;
@@ -17,9 +19,14 @@ const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 pub struct Config {
     /// Stable name: the pod's, or the host's. It begins every connection's id.
     pub id: String,
-    /// Session addresses of the control plane's replicas, `http://host:port`. A session
-    /// is kept to each of them.
+    /// Where the control plane's sessions are, `https://host:port`, or `http://` on this
+    /// machine. A session is kept to every address that a host has.
     pub control: Vec<String>,
+    /// PEM file of what is trusted for `https`. It is read again whenever it is used.
+    pub control_ca: Option<PathBuf>,
+    /// File with the token that gets this data plane its certificate, for `https`. It is
+    /// read again whenever it is used.
+    pub token_file: Option<PathBuf>,
     /// `namespace/name` of the Gateway to serve. Empty: all of them.
     pub gateway: String,
     /// Threads that serve traffic. 0: one for each core.
@@ -43,6 +50,8 @@ impl Default for Config {
         Self {
             id: String::from("dataplane"),
             control: Vec::new(),
+            control_ca: None,
+            token_file: None,
             gateway: String::new(),
             shards: 0,
             admin_listen: None,
@@ -83,7 +92,7 @@ impl Config {
             self.shards
         );
         ensure!(self.spool_records > 0, "spool-records: give at least 1");
-        self.replicas().map(drop)
+        self.trust().map(drop)
     }
 
     /// The number of shards to start.
@@ -96,27 +105,27 @@ impl Config {
         }
     }
 
-    /// The control plane's replicas as they are dialled.
+    /// Where the control plane's replicas are found.
     ///
     /// # Errors
     /// When an address is no URL.
-    pub(crate) fn replicas(&self) -> anyhow::Result<Vec<Endpoint>> {
-        let dial = |url: &String| {
-            let endpoint = Endpoint::from_shared(url.clone())
-                .with_context(|| format!("control `{url}`: give http://host:port"))?;
-            ensure!(
-                endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some(),
-                "control `{url}`: give http://host:port"
-            );
-            Ok(endpoint
-                .connect_timeout(Duration::from_secs(2))
-                .tcp_nodelay(true)
-                // A replica that vanished without a word is noticed in half a minute.
-                .http2_keep_alive_interval(Duration::from_secs(15))
-                .keep_alive_timeout(Duration::from_secs(10))
-                .keep_alive_while_idle(true))
-        };
-        self.control.iter().map(dial).collect()
+    pub(crate) fn targets(&self) -> anyhow::Result<Vec<Target>> {
+        self.control.iter().map(|url| Target::parse(url)).collect()
+    }
+
+    /// What TLS with the control plane needs, if it is spoken.
+    pub(crate) fn trust(&self) -> anyhow::Result<Option<Trust>> {
+        if !self.targets()?.iter().any(Target::is_tls) {
+            return Ok(None);
+        }
+        let ca = self.control_ca.as_ref();
+        let token = self.token_file.as_ref();
+        Ok(Some(Trust::new(
+            ca.context("control-ca: https needs the file with the control plane's certificates")?,
+            token.context("token-file: https needs the file with this data plane's token")?,
+            &self.id,
+            &self.gateway,
+        )))
     }
 }
 
@@ -179,6 +188,13 @@ mod tests {
                     ..Config::default()
                 },
                 "http://host:port",
+            ),
+            (
+                Config {
+                    control: vec!["https://control:9091".into()],
+                    ..Config::default()
+                },
+                "control-ca",
             ),
         ];
         for (config, expected) in cases {

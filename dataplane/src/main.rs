@@ -25,9 +25,16 @@ struct Args {
     /// Stable name of this data plane [default: the host's name]
     #[arg(long, env = "TIDEGATE_ID")]
     id: Option<String>,
-    /// Session address of a control plane, http://host:port; once for each replica
+    /// Where the control plane's sessions are, https://host:port, or http:// on this
+    /// machine. A session is kept to every address of the host
     #[arg(long, env = "TIDEGATE_CONTROL", value_delimiter = ',', required = true)]
     control: Vec<String>,
+    /// PEM file of the control plane's certificates, for https
+    #[arg(long, env = "TIDEGATE_CONTROL_CA")]
+    control_ca: Option<PathBuf>,
+    /// File with the token that gets this data plane its certificate, for https
+    #[arg(long, env = "TIDEGATE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// Gateway to serve, namespace/name [default: all]
     #[arg(
         long,
@@ -62,6 +69,8 @@ impl Args {
         Ok(Config {
             id,
             control: self.control,
+            control_ca: self.control_ca,
+            token_file: self.token_file,
             gateway: self.gateway,
             shards: self.shards,
             admin_listen: Some(self.admin_listen),

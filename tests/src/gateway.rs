@@ -168,6 +168,8 @@ impl Builder {
         let config = tidegate_dataplane::Config {
             id: DATAPLANE_ID.to_owned(),
             control: vec![format!("http://{session}")],
+            control_ca: None,
+            token_file: None,
             gateway: String::new(),
             shards: self.shards,
             admin_listen: Some(admin),

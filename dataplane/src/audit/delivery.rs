@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use rand::RngExt as _;
 use tidegate_proto::v1::{ReportAck, ReportBatch, telemetry_client::TelemetryClient};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Endpoint};
+use tonic::Streaming;
 
 use super::Spool;
-use crate::control::Backoff;
+use crate::control::{Backoff, DialError, Dialer, Replica, Replicas};
 
 /// Most records of a batch.
 const BATCH: usize = 512;
@@ -24,21 +25,42 @@ const WINDOW: usize = 4;
 const STALLED: Duration = Duration::from_secs(10);
 
 /// Who reports, and to whom.
-#[derive(Clone, Debug)]
-pub struct Reporter {
+#[derive(Clone)]
+pub(crate) struct Reporter {
     /// Name of this data plane.
-    pub dataplane: String,
+    pub(crate) dataplane: String,
     /// This start of the process: sequence numbers begin anew with it.
-    pub instance: String,
+    pub(crate) instance: String,
     /// Replicas of the control plane. Any one of them will do.
-    pub replicas: Vec<Endpoint>,
+    pub(crate) replicas: Replicas,
+    pub(crate) dialer: Dialer,
 }
 
 /// Delivers what the spool gets, for ever, or until `finish` is true and nothing waits
 /// any more. A record that was not acknowledged is sent again to the next replica.
-pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Receiver<bool>) {
+pub(crate) async fn deliver(
+    mut spool: Spool,
+    mut reporter: Reporter,
+    mut finish: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::default();
-    for replica in reporter.replicas.iter().cycle() {
+    // A fleet's records are spread over the replicas.
+    let mut turn: usize = rand::rng().random_range(0..1024);
+    loop {
+        let known: Vec<Replica> = reporter
+            .replicas
+            .borrow_and_update()
+            .iter()
+            .cloned()
+            .collect();
+        if known.is_empty() {
+            if !wait_for_replicas(&mut spool, &mut reporter.replicas, &mut finish).await {
+                return;
+            }
+            continue;
+        }
+        let replica = &known[turn % known.len()];
+        turn = turn.wrapping_add(1);
         if spool_is_finished(&mut spool, &mut finish).await {
             return;
         }
@@ -46,7 +68,7 @@ pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Re
         match report(&mut spool, &reporter, replica, &finish, &mut progress).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::debug!(replica = %replica.uri(), %error, "audit records wait");
+                tracing::debug!(replica = %replica.address, %error, "audit records wait");
                 if progress {
                     backoff.reset();
                 }
@@ -59,8 +81,25 @@ pub async fn deliver(mut spool: Spool, reporter: Reporter, mut finish: watch::Re
             }
         }
     }
-    // Nobody to report to: the spool fills, and then counts what it loses.
-    while !*finish.borrow_and_update() && finish.changed().await.is_ok() {}
+}
+
+/// Nobody to report to: the spool fills, and then counts what it loses. False: it is over.
+async fn wait_for_replicas(
+    spool: &mut Spool,
+    replicas: &mut Replicas,
+    finish: &mut watch::Receiver<bool>,
+) -> bool {
+    loop {
+        spool.collect();
+        if *finish.borrow() || finish.has_changed().is_err() {
+            return false;
+        }
+        tokio::select! {
+            Ok(()) = replicas.changed() => return true,
+            Ok(()) = finish.changed() => {}
+            () = sleep(PACE) => {}
+        }
+    }
 }
 
 /// Waits for a first record. True when none will come any more.
@@ -79,8 +118,8 @@ async fn spool_is_finished(spool: &mut Spool, finish: &mut watch::Receiver<bool>
 
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("no connection: {0}")]
-    Connect(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("{0}")]
     Status(#[from] tonic::Status),
     #[error("the replica ended the stream")]
@@ -93,11 +132,11 @@ enum Lost {
 async fn report(
     spool: &mut Spool,
     reporter: &Reporter,
-    replica: &Endpoint,
+    replica: &Replica,
     finish: &watch::Receiver<bool>,
     progress: &mut bool,
 ) -> Result<(), Lost> {
-    let mut client = TelemetryClient::new(replica.connect().await?);
+    let mut client = TelemetryClient::new(reporter.dialer.dial(replica).await?);
     let (batches, receiver) = mpsc::channel(WINDOW);
     // A server may read before it answers, so the first batches go ahead of the answer.
     let mut sent = 0;

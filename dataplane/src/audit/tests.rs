@@ -8,10 +8,10 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use tonic::transport::Endpoint;
 
 use self::replica::{Replica, Temper};
 use super::{Reporter, Sink, Spool, channel, deliver};
+use crate::control::{Dialer, Replica as Address};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -23,11 +23,15 @@ fn closed(id: impl Into<String>) -> Kind {
 }
 
 fn reporter(replicas: &[&Replica]) -> Reporter {
-    let dial = |replica: &&Replica| Endpoint::from_shared(replica.url()).unwrap();
+    let known = replicas.iter().map(|replica| Address {
+        address: replica.address(),
+        name: None,
+    });
     Reporter {
         dataplane: "edge".into(),
         instance: "first".into(),
-        replicas: replicas.iter().map(dial).collect(),
+        replicas: watch::channel(known.collect()).1,
+        dialer: Dialer::default(),
     }
 }
 

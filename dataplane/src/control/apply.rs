@@ -4,15 +4,15 @@
 //! acknowledged when all of them serve it. If it cannot be parsed, or a shard cannot
 //! serve it, the last good one stays, or comes back.
 
-use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tidegate_proto::v1::{self, Rejection};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
-use super::{Cache, Serving, addresses::Addresses};
+use super::{Cache, Serving, addresses::Addresses, at};
 use crate::{
     metrics::ControlMetrics,
     shard::Applied,
@@ -40,6 +40,16 @@ pub(crate) enum Change {
     Endpoints(v1::Endpoints),
 }
 
+/// What became of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) version: String,
+    pub(crate) outcome: Result<(), Vec<Rejection>>,
+}
+
+/// The verdict on the snapshot that was tried last.
+pub(crate) type Verdicts = watch::Receiver<Option<Verdict>>;
+
 /// Owns the configuration.
 pub(crate) struct Applier {
     changes: mpsc::Receiver<Change>,
@@ -49,6 +59,7 @@ pub(crate) struct Applier {
     to_shards: watch::Sender<Option<Arc<Configuration>>>,
     applied: mpsc::Receiver<Applied>,
     serving: watch::Sender<Option<Arc<Configuration>>>,
+    verdicts: watch::Sender<Option<Verdict>>,
     source: Option<v1::Snapshot>,
     addresses: Addresses,
     cache: Option<Cache>,
@@ -76,6 +87,7 @@ impl Applier {
             to_shards,
             applied,
             serving: watch::Sender::new(None),
+            verdicts: watch::Sender::new(None),
             source: None,
             addresses: Addresses::default(),
             cache_due: cache.is_some().then(|| Instant::now() + CACHE_DELAY),
@@ -88,6 +100,11 @@ impl Applier {
     /// What every shard serves.
     pub(crate) fn serving(&self) -> Serving {
         self.serving.subscribe()
+    }
+
+    /// What every replica is to be told.
+    pub(crate) fn verdicts(&self) -> Verdicts {
+        self.verdicts.subscribe()
     }
 
     /// Serves the cached configuration at once: nobody will send another.
@@ -138,8 +155,13 @@ impl Applier {
                             false
                         }
                     };
+                    let outcome = outcome.map(drop);
+                    self.verdicts.send_replace(Some(Verdict {
+                        version,
+                        outcome: outcome.clone(),
+                    }));
                     // The session may be gone; its next one learns it from the Hello.
-                    let _ = reply.send(outcome.map(drop));
+                    let _ = reply.send(outcome);
                     if served {
                         self.store().await;
                     }
@@ -336,14 +358,6 @@ impl Applier {
 enum Outcome {
     Served,
     Unchanged,
-}
-
-/// Sleeps until a time that may not be set.
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => pending().await,
-    }
 }
 
 /// A shard speaks of a configuration that nobody waits for: of new addresses, or late.

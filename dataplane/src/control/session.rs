@@ -1,10 +1,14 @@
 //! The session to one replica of the control plane, kept for the life of the process.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use tidegate_proto::v1::{
-    Ack, DataplaneState, Hello, Nack, Rejection, SessionDown, SessionUp,
+    Ack, DataplaneState, Endpoints, Held, Hello, Nack, Rejection, SessionDown, SessionUp, Snapshot,
     control_client::ControlClient, session_down::Message as Down, session_up::Message as Up,
 };
 use tokio::{
@@ -12,12 +16,15 @@ use tokio::{
         mpsc::{self, error::SendTimeoutError},
         oneshot, watch,
     },
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Endpoint};
+use tonic::Streaming;
 
-use super::{Backoff, Change, Commander, Serving};
+use super::{
+    Backoff, Change, Commander, DialError, Dialer, Following, Replica, Serving, Verdicts,
+    apply::Verdict, at, following::Claim,
+};
 use crate::metrics::ControlMetrics;
 
 /// Messages on their way up.
@@ -30,12 +37,14 @@ const STALLED: Duration = Duration::from_secs(10);
 /// Everything that a session needs.
 #[derive(Clone)]
 pub(crate) struct Link {
-    /// The replica.
-    pub(crate) replica: Endpoint,
+    pub(crate) replica: Replica,
+    pub(crate) dialer: Dialer,
     /// Who is calling. The version in service is filled in at each call.
     pub(crate) hello: Hello,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) serving: Serving,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) following: Arc<Following>,
     pub(crate) commander: Arc<Commander>,
     pub(crate) states: watch::Receiver<DataplaneState>,
     pub(crate) metrics: Arc<ControlMetrics>,
@@ -43,8 +52,8 @@ pub(crate) struct Link {
 
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("no connection: {0}")]
-    Connect(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("{0}")]
     Status(#[from] tonic::Status),
     #[error("the control plane ended the session")]
@@ -59,13 +68,13 @@ impl Link {
     /// Keeps a session for ever.
     pub(crate) async fn keep(self) {
         let mut backoff = Backoff::default();
-        let replica = self.replica.uri().clone();
+        let replica = self.replica.address;
         loop {
             match self.open().await {
                 Ok((up, down)) => {
                     tracing::info!(%replica, "session opened");
                     self.metrics.session_opened();
-                    let began = tokio::time::Instant::now();
+                    let began = Instant::now();
                     let lost = self.serve(up, down).await;
                     self.metrics.session_ended();
                     tracing::warn!(%replica, %lost, "session ended");
@@ -85,17 +94,12 @@ impl Link {
     }
 
     async fn open(&self) -> Result<(mpsc::Sender<SessionUp>, Streaming<SessionDown>), Lost> {
-        let mut client = ControlClient::new(self.replica.connect().await?)
+        let mut client = ControlClient::new(self.dialer.dial(&self.replica).await?)
             // A snapshot holds every certificate and route: the usual 4 MiB are not enough.
             .max_decoding_message_size(LARGEST_MESSAGE);
         let (up, receiver) = mpsc::channel(UP_QUEUE);
-        let serving = self
-            .serving
-            .borrow()
-            .as_ref()
-            .map(|serving| serving.snapshot.version.clone());
         let hello = Hello {
-            serving_version: serving.unwrap_or_default(),
+            serving_version: self.serving_version(),
             ..self.hello.clone()
         };
         // The server may wait for the Hello before it answers.
@@ -105,6 +109,14 @@ impl Link {
             .await?
             .into_inner();
         Ok((up, down))
+    }
+
+    fn serving_version(&self) -> String {
+        let serving = self.serving.borrow();
+        let version = serving
+            .as_ref()
+            .map(|serving| serving.snapshot.version.clone());
+        version.unwrap_or_default()
     }
 
     async fn serve(&self, up: mpsc::Sender<SessionUp>, down: Streaming<SessionDown>) -> Lost {
@@ -121,20 +133,49 @@ impl Link {
     ) -> Result<std::convert::Infallible, Lost> {
         let mut states = self.states.clone();
         states.mark_changed();
-        let mut verdicts = FuturesOrdered::new();
+        let mut verdicts = self.verdicts.clone();
+        verdicts.mark_unchanged();
+        let mut moves = self.following.changes();
+        let seat = self.following.join();
+        let mut offered = Offered::default();
+        let mut followed = false;
+        let mut again = None;
+        let mut answers = FuturesOrdered::new();
         let mut changes = VecDeque::new();
+        // What was told without being asked: not twice.
+        let mut told = None;
         loop {
+            if followed && !seat.is_followed() {
+                tracing::info!(replica = %self.replica.address, "no longer followed");
+                followed = false;
+            }
             tokio::select! {
                 message = down.message(), if changes.len() < DOWN_QUEUE => {
-                    match message?.ok_or(Lost::Ended)?.message {
+                    let SessionDown { message, as_of_ms } = message?.ok_or(Lost::Ended)?;
+                    match message {
                         Some(Down::Snapshot(snapshot)) => {
                             let version = snapshot.version.clone();
-                            let (reply, verdict) = oneshot::channel();
-                            verdicts.push_back(async move { (version, verdict.await) });
-                            changes.push_back(Change::Snapshot(snapshot, reply));
+                            offered.snapshot(snapshot);
+                            seat.offer(&version, as_of_ms);
+                            offered.as_of = as_of_ms;
+                            if followed {
+                                seat.serves(as_of_ms);
+                                changes.extend(offered.try_snapshot(&mut answers));
+                            } else {
+                                let early = self.early(version);
+                                send(&up, early).await?;
+                            }
                         }
                         Some(Down::Endpoints(endpoints)) => {
-                            changes.push_back(Change::Endpoints(endpoints));
+                            offered.as_of = as_of_ms;
+                            if let Some(version) = offered.version() {
+                                seat.offer(version, as_of_ms);
+                            }
+                            if followed {
+                                seat.serves(as_of_ms);
+                                changes.push_back(Change::Endpoints(endpoints.clone()));
+                            }
+                            offered.endpoints(endpoints);
                         }
                         Some(Down::Command(command)) => {
                             let (commander, up) = (self.commander.clone(), up.clone());
@@ -155,17 +196,107 @@ impl Link {
                         permit.send(change);
                     }
                 }
-                Some((version, verdict)) = verdicts.next(), if !verdicts.is_empty() => {
-                    let verdict = verdict.map_err(|_| Lost::Stopping)?;
-                    send(&up, answer(version, verdict)).await?;
+                Some((version, verdict)) = answers.next(), if !answers.is_empty() => {
+                    let outcome = verdict.map_err(|_| Lost::Stopping)?;
+                    told = Some((version.clone(), outcome.is_ok()));
+                    send(&up, answer(version, outcome)).await?;
+                }
+                changed = verdicts.changed() => {
+                    changed.map_err(|_| Lost::Stopping)?;
+                    let verdict = verdicts.borrow_and_update().clone();
+                    if let Some(Verdict { version, outcome }) = verdict {
+                        let news = Some((version.clone(), outcome.is_ok()));
+                        if !followed && told != news {
+                            told = news;
+                            send(&up, answer(version, outcome)).await?;
+                        }
+                    }
                 }
                 changed = states.changed() => {
                     changed.map_err(|_| Lost::Stopping)?;
                     let state = states.borrow_and_update().clone();
                     send(&up, Up::State(state)).await?;
                 }
+                Ok(()) = moves.changed() => again = Some(Instant::now()),
+                () = at(again) => {
+                    again = None;
+                    if !followed {
+                        match seat.claim(&self.serving_version()) {
+                            Claim::Wait(until) => again = until,
+                            Claim::Follow => {
+                                tracing::info!(replica = %self.replica.address, "followed");
+                                followed = true;
+                                seat.serves(offered.as_of);
+                                changes.extend(offered.try_snapshot(&mut answers));
+                                changes.extend(offered.all_endpoints());
+                            }
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// What a replica that is not followed is told of its snapshot.
+    fn early(&self, version: String) -> Up {
+        if version == self.serving_version() {
+            return Up::Ack(Ack { version });
+        }
+        match &*self.verdicts.borrow() {
+            Some(verdict) if verdict.version == version && verdict.outcome.is_err() => {
+                answer(version, verdict.outcome.clone())
+            }
+            _ => Up::Held(Held { version }),
+        }
+    }
+}
+
+type Answered = std::pin::Pin<
+    Box<
+        dyn Future<
+                Output = (
+                    String,
+                    Result<Result<(), Vec<Rejection>>, oneshot::error::RecvError>,
+                ),
+            > + Send,
+    >,
+>;
+
+/// What a replica said last, for when it is followed.
+#[derive(Default)]
+struct Offered {
+    snapshot: Option<Snapshot>,
+    endpoints: BTreeMap<String, Endpoints>,
+    as_of: i64,
+}
+
+impl Offered {
+    fn snapshot(&mut self, snapshot: Snapshot) {
+        // A replica does not repeat the addresses of backends that stay.
+        self.endpoints
+            .retain(|id, _| snapshot.backends.iter().any(|backend| backend.id == *id));
+        self.snapshot = Some(snapshot);
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.snapshot.as_ref().map(|snapshot| &*snapshot.version)
+    }
+
+    fn endpoints(&mut self, endpoints: Endpoints) {
+        self.endpoints
+            .insert(endpoints.backend_id.clone(), endpoints);
+    }
+
+    fn try_snapshot(&self, answers: &mut FuturesOrdered<Answered>) -> Option<Change> {
+        let snapshot = self.snapshot.clone()?;
+        let version = snapshot.version.clone();
+        let (reply, verdict) = oneshot::channel();
+        answers.push_back(Box::pin(async move { (version, verdict.await) }));
+        Some(Change::Snapshot(snapshot, reply))
+    }
+
+    fn all_endpoints(&self) -> impl Iterator<Item = Change> {
+        self.endpoints.values().cloned().map(Change::Endpoints)
     }
 }
 

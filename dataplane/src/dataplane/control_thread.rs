@@ -1,13 +1,14 @@
 //! The control thread: it builds the house, keeps it, and takes it down.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, mpsc},
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
-use rand::{RngExt as _, seq::SliceRandom as _};
+use rand::RngExt as _;
 use tidegate_proto::v1::{DataplaneState, Hello};
 use tokio::{
     net::TcpListener,
@@ -20,7 +21,9 @@ use tokio::{
 use crate::{
     Config, admin,
     audit::{self, Ledger, Reporter},
-    control::{Applier, Cache, Change, Commander, Link, Reports},
+    control::{
+        Applier, Cache, Change, Commander, Dialer, Following, Link, Reports, discover, links,
+    },
     metrics::Metrics,
     shard::{self, ShardCommand, ShardHandle, Surroundings},
     telemetry::{Telemetry, otlp},
@@ -101,7 +104,8 @@ struct House {
 
 impl House {
     async fn build(config: Config) -> anyhow::Result<(Self, Started)> {
-        let replicas = config.replicas()?;
+        let targets = config.targets()?;
+        let trust = config.trust()?.map(Arc::new);
         let instance = format!("{:032x}", rand::rng().random::<u128>());
         let count = config.shard_count();
 
@@ -151,10 +155,10 @@ impl House {
         let cache = config.state_dir.as_deref().map(Cache::new);
         let control = metrics.control();
         let mut applier = Applier::new(changed, count, to_shards, applied, cache, control.clone());
-        if replicas.is_empty() {
+        if targets.is_empty() {
             applier.expect_nobody();
         }
-        let serving = applier.serving();
+        let (serving, verdicts) = (applier.serving(), applier.verdicts());
         let reports = Reports::new(commands.clone(), serving.clone(), ledger.clone());
         let commander = Commander::new(
             config.id.clone(),
@@ -177,29 +181,38 @@ impl House {
         let mut tasks = JoinSet::new();
         tasks.spawn(applier.run());
         let commander = Arc::new(commander);
-        for replica in &replicas {
-            let link = Link {
-                replica: replica.clone(),
+        let (found, replicas) = watch::channel(BTreeSet::new());
+        tasks.spawn(discover(targets, found));
+        if let Some(trust) = &trust {
+            tasks.spawn(trust.clone().keep(replicas.clone()));
+        }
+        let dialer = Dialer::new(trust);
+        let following = Arc::new(Following::default());
+        let link = {
+            let (dialer, changes) = (dialer.clone(), changes.clone());
+            move |replica| Link {
+                replica,
+                dialer: dialer.clone(),
                 hello: hello.clone(),
                 changes: changes.clone(),
                 serving: serving.clone(),
+                verdicts: verdicts.clone(),
+                following: following.clone(),
                 commander: commander.clone(),
                 states: state.clone(),
                 metrics: control.clone(),
-            };
-            tasks.spawn(link.keep());
-        }
+            }
+        };
+        tasks.spawn(links::keep(replicas.clone(), link));
         if let Some(listener) = listener {
             tasks.spawn(admin::serve(listener, reports.clone(), metrics.clone()));
         }
-        // A fleet's records are spread over the replicas.
-        let mut replicas = replicas;
-        replicas.shuffle(&mut rand::rng());
         let (finish, finished) = watch::channel(false);
         let reporter = Reporter {
             dataplane: config.id,
             instance,
             replicas,
+            dialer,
         };
         let delivery = tokio::spawn(audit::deliver(spool, reporter, finished));
 

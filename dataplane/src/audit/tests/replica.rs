@@ -70,8 +70,8 @@ impl Replica {
         }
     }
 
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Ids of the records, as they were stored.

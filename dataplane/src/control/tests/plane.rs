@@ -22,12 +22,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Endpoint, Server},
-};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use super::super::{Applier, Cache, Commander, Link, Reports};
+use super::super::{
+    Applier, Cache, Commander, Dialer, Following, Link, Replica as Address, Reports,
+};
 use crate::{
     audit,
     metrics::ControlMetrics,
@@ -215,7 +214,8 @@ impl Plane {
         let (changes, changed) = mpsc::channel(16);
         let cache = cache.map(|folder| Cache::new(&folder));
         let applier = Applier::new(changed, SHARDS, to_shards, applied, cache, metrics.clone());
-        let serving = applier.serving();
+        let (serving, verdicts) = (applier.serving(), applier.verdicts());
+        let following = Arc::new(Following::default());
         tasks.spawn(applier.run());
         let (sink, _spool) = audit::channel(1);
         let reports = Reports::new(shards.clone(), serving.clone(), sink.ledger());
@@ -234,7 +234,11 @@ impl Plane {
         });
         for address in replicas {
             let link = Link {
-                replica: Endpoint::from_shared(format!("http://{address}")).unwrap(),
+                replica: Address {
+                    address: *address,
+                    name: None,
+                },
+                dialer: Dialer::default(),
                 hello: Hello {
                     dataplane_id: "edge".into(),
                     instance_id: "first".into(),
@@ -243,6 +247,8 @@ impl Plane {
                 },
                 changes: changes.clone(),
                 serving: serving.clone(),
+                verdicts: verdicts.clone(),
+                following: following.clone(),
                 commander: commander.clone(),
                 states: state.clone(),
                 metrics: metrics.clone(),
