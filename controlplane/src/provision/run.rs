@@ -326,6 +326,7 @@ impl State {
             }
         }
         self.infrastructures.clone_from(infrastructures);
+        self.is_configured = true;
     }
 
     fn see(&mut self, seen: Seen) {
