@@ -43,7 +43,7 @@ pub enum Scope {
     Gateway {
         /// `status.addresses`.
         addresses: Vec<GatewayAddress>,
-        /// `status.attachedListenerSets`; absent where none may attach.
+        /// `status.attachedListenerSets`; absent: not known.
         attached_listener_sets: Option<i32>,
     },
     /// `status.listeners[]` of a Gateway.

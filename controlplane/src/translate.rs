@@ -20,6 +20,7 @@ mod duration;
 mod endpoints;
 mod fault;
 mod filter;
+mod frontend;
 mod gateway;
 #[cfg(test)]
 mod golden;
@@ -28,6 +29,7 @@ mod hostname;
 mod infrastructure;
 mod listener;
 mod listener_options;
+mod listener_set;
 mod matches;
 mod parameters;
 mod parent;
@@ -107,6 +109,8 @@ pub struct Translation {
     /// Listeners, by id, that only the snapshot of all leaves out, because an older
     /// Gateway has the port; with the reason.
     pub shadowed: BTreeMap<String, String>,
+    /// By ListenerSet, the Gateway that it adds listeners to.
+    pub listener_sets: BTreeMap<ObjectKey, ObjectKey>,
     /// By Gateway, what it needs to run; only of those that are accepted.
     pub infrastructures: BTreeMap<ObjectKey, Infrastructure>,
     /// Gateways that are provisioned for and cannot be reached as they should be.
@@ -118,6 +122,10 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
     let classes = Classes::read(resources, options);
     let mut gateways = gateway::plan(resources, options, &classes);
     let quic_policies = quic_policy::apply(resources, &mut gateways);
+    // Only now it is known where HTTP/3 is on.
+    for gateway in gateways.values_mut() {
+        conflict::mark_collisions(&mut gateway.listeners);
+    }
     let mut backends = Backends::new(resources);
     let routes = routes(resources, &mut gateways, &mut backends);
 
@@ -153,6 +161,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
 
     let mut statuses = conditions::of_classes(resources, options, &classes);
     statuses.extend(conditions::of_gateways(resources, &gateways));
+    statuses.extend(conditions::of_listener_sets(resources, &gateways));
     statuses.extend(conditions::of_routes(&routes));
     statuses.extend(conditions::of_policies(&backends.policies.by_key, &routes));
     statuses.extend(conditions::of_quic_policies(&quic_policies));
@@ -162,6 +171,7 @@ pub fn translate(resources: &Resources, options: &Options) -> Translation {
         endpoints,
         statuses,
         shadowed,
+        listener_sets: listener_set::attached(&gateways),
         infrastructures: infrastructure::of_gateways(&gateways),
         unreachable: infrastructure::unreachable(&gateways),
     }

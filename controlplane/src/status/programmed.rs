@@ -39,7 +39,8 @@ pub fn programmed(
             let mut status = status.clone();
             let accepted = status.condition("Accepted").filter(|accepted| {
                 // Unknown: not a Gateway of Tidegate's.
-                status.kind == "Gateway" && accepted.status != ConditionStatus::Unknown
+                ["Gateway", "ListenerSet"].contains(&status.kind)
+                    && accepted.status != ConditionStatus::Unknown
             });
             if let Some(generation) = accepted.map(|accepted| accepted.observed_generation)
                 && status.condition("Programmed").is_none()
@@ -95,16 +96,22 @@ impl Answers<'_> {
     }
 
     fn verdict(&self, status: &ObjectStatus) -> Verdict {
-        let gateway = status.key.to_string();
-        let of_gateway = format!("{gateway}/");
+        let set = self.translation.listener_sets.get(&status.key);
+        let set = set.filter(|_| status.kind == "ListenerSet");
+        let gateway = set.unwrap_or(&status.key).to_string();
+        // What the ids of the object's listeners begin with.
+        let prefix = match set {
+            Some(_) => format!("{gateway}/{}:{}:", status.key.namespace, status.key.name),
+            None => format!("{gateway}/"),
+        };
         let listener = match &status.scope {
-            Scope::Listener { name, .. } => Some(format!("{gateway}/{name}")),
+            Scope::Listener { name, .. } => Some(format!("{prefix}{name}")),
             Scope::Object | Scope::Gateway { .. } | Scope::Parent(_) => None,
         };
         let concerns = |id: &str| {
             listener
                 .as_ref()
-                .map_or(id.starts_with(&of_gateway), |listener| id == listener)
+                .map_or(id.starts_with(&prefix), |listener| id == listener)
         };
         let mut serving = false;
         let mut waiting = None;

@@ -6,48 +6,56 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Fault;
 use crate::{
-    gateway_api::{AllowedRoutes, GROUP, RouteGroupKind},
+    gateway_api::{AllowedListeners, AllowedRoutes, GROUP, RouteGroupKind, RouteNamespaces},
     resources::{ObjectKey, Resources},
 };
 
-/// The kind of route that HTTP and HTTPS listeners serve.
-pub(super) fn http_route() -> RouteGroupKind {
-    RouteGroupKind {
-        group: Some(GROUP.to_owned()),
-        kind: "HTTPRoute".to_owned(),
-    }
-}
+/// The kinds of routes that HTTP and HTTPS listeners serve.
+pub(super) const ROUTES: [&str; 2] = ["HTTPRoute", "GRPCRoute"];
 
-/// The kinds that a listener serves of those it allows, and what it allows in vain.
+/// The kinds of `served` that a listener allows, and what it allows in vain. A listener
+/// that says nothing allows all of them.
 pub(super) fn kinds(
     allowed: Option<&AllowedRoutes>,
+    served: &[&str],
     field: &str,
 ) -> (Vec<RouteGroupKind>, Option<Fault>) {
     let listed = allowed
         .map(|allowed| allowed.kinds.as_slice())
         .unwrap_or_default();
-    if listed.is_empty() {
-        return (vec![http_route()], None);
-    }
-    let served = |kind: &RouteGroupKind| {
-        kind.kind == "HTTPRoute" && kind.group.as_deref().unwrap_or(GROUP) == GROUP
+    let allows = |name: &str| {
+        let is_it = |kind: &RouteGroupKind| kind.kind == name && is_ours(kind);
+        listed.is_empty() || listed.iter().any(is_it)
     };
-    let fault = listed.iter().position(|kind| !served(kind)).map(|index| {
-        let RouteGroupKind { group, kind } = &listed[index];
-        let group = group.as_deref().unwrap_or(GROUP);
-        Fault::new(
-            "InvalidRouteKinds",
-            format!("{field}.kinds[{index}]: {kind} of group `{group}` is not served here; use HTTPRoute"),
-        )
+    let is_served = |kind: &RouteGroupKind| served.contains(&&*kind.kind) && is_ours(kind);
+    let fault = listed
+        .iter()
+        .position(|kind| !is_served(kind))
+        .map(|index| {
+            let RouteGroupKind { group, kind } = &listed[index];
+            let group = group.as_deref().unwrap_or(GROUP);
+            let remedy = if served.is_empty() {
+                "remove it".to_owned()
+            } else {
+                format!("use {}", served.join(" or "))
+            };
+            Fault::new(
+                "InvalidRouteKinds",
+                format!(
+                    "{field}.kinds[{index}]: {kind} of group `{group}` is not served here; {remedy}"
+                ),
+            )
+        });
+    let kinds = served.iter().filter(|name| allows(name));
+    let kinds = kinds.map(|name| RouteGroupKind {
+        group: Some(GROUP.to_owned()),
+        kind: (*name).to_owned(),
     });
-    (
-        if listed.iter().any(served) {
-            vec![http_route()]
-        } else {
-            Vec::new()
-        },
-        fault,
-    )
+    (kinds.collect(), fault)
+}
+
+fn is_ours(kind: &RouteGroupKind) -> bool {
+    kind.group.as_deref().unwrap_or(GROUP) == GROUP
 }
 
 /// Checks the words of `allowedRoutes.namespaces`.
@@ -87,20 +95,41 @@ pub(super) fn check_namespaces(allowed: Option<&AllowedRoutes>, field: &str) -> 
     }
 }
 
-/// Whether routes of `namespace` may attach to a listener of a Gateway in `gateway`.
+/// Whether routes of `namespace` may attach to a listener that is written in `home`.
 pub(super) fn admits_namespace(
     resources: &Resources,
     allowed: Option<&AllowedRoutes>,
-    gateway: &str,
+    home: &str,
     namespace: &str,
 ) -> bool {
     let namespaces = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    admits(resources, namespaces, "Same", home, namespace)
+}
+
+/// Whether ListenerSets of `namespace` may add to a Gateway of `home`.
+pub(super) fn admits_set(
+    resources: &Resources,
+    allowed: Option<&AllowedListeners>,
+    home: &str,
+    namespace: &str,
+) -> bool {
+    let namespaces = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    admits(resources, namespaces, "None", home, namespace)
+}
+
+fn admits(
+    resources: &Resources,
+    namespaces: Option<&RouteNamespaces>,
+    default: &str,
+    home: &str,
+    namespace: &str,
+) -> bool {
     match namespaces
         .and_then(|namespaces| namespaces.from.as_deref())
-        .unwrap_or("Same")
+        .unwrap_or(default)
     {
         "All" => true,
-        "Same" => gateway == namespace,
+        "Same" => home == namespace,
         "Selector" => namespaces
             .and_then(|namespaces| namespaces.selector.as_ref())
             .is_some_and(|selector| selects(selector, &labels(resources, namespace))),

@@ -6,15 +6,15 @@ use tidegate_proto::v1;
 
 use super::{Fault, grant};
 use crate::{
-    gateway_api::{GROUP, SecretObjectReference},
+    gateway_api::SecretObjectReference,
     resources::{ObjectKey, Resources},
 };
 
-/// The certificate that a listener of a Gateway in `namespace` refers to at `field`, and
-/// what is wrong with a newer one, in place of which it serves on.
+/// The certificate that an object refers to at `field`, and what is wrong with a newer one,
+/// in place of which it serves on.
 pub(super) fn resolve(
     resources: &Resources,
-    namespace: &str,
+    from: &grant::From<'_>,
     reference: &SecretObjectReference,
     field: &str,
 ) -> Result<(v1::Certificate, Option<Fault>), Fault> {
@@ -26,26 +26,14 @@ pub(super) fn resolve(
             format!("kind {kind} of group `{group}` is not supported; refer to a Secret"),
         ));
     }
-    let target = reference.namespace.as_deref().unwrap_or(namespace);
-    let from = grant::From {
-        group: GROUP,
-        kind: "Gateway",
-        namespace,
-    };
+    let target = reference.namespace.as_deref().unwrap_or(from.namespace);
     let to = grant::To {
         group,
         kind,
         namespace: target,
         name: &reference.name,
     };
-    if !grant::permits(resources, &from, &to) {
-        let message = format!(
-            "{field}: Secret {target}/{} may not be referred to from here; {}",
-            reference.name,
-            grant::remedy(&from, &to)
-        );
-        return Err(Fault::new("RefNotPermitted", message));
-    }
+    grant::check(resources, from, &to, field)?;
     let key = ObjectKey::new(target, &reference.name);
     let Some(secret) = resources.secrets.get(&key) else {
         return Err(invalid(

@@ -1,12 +1,14 @@
 //! Plans told as conditions.
 
 mod gateways;
+mod listener_sets;
 mod routes;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub(super) use self::{
     gateways::of_gateways,
+    listener_sets::of_listener_sets,
     routes::{of_policies, of_routes},
 };
 use super::{

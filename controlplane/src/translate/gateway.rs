@@ -8,11 +8,17 @@ use std::{
 use tidegate_proto::v1;
 
 use super::{
-    Fault, Options, address, address::Provisioned, class::Classes, conflict, created_at, listener,
-    listener::ListenerPlan, parameters,
+    Fault, Options, address,
+    address::Provisioned,
+    certificate,
+    class::Classes,
+    conflict, created_at, grant,
+    listener::{self, ListenerPlan, Place},
+    listener_set::{self, ListenerSetPlan},
+    parameters,
 };
 use crate::{
-    gateway_api::{Gateway, GatewaySpec},
+    gateway_api::{GROUP, Gateway, GatewaySpec, ListenerSet},
     policy::GatewayParametersSpec,
     resources::{Entry, ObjectKey, Resources},
 };
@@ -33,7 +39,12 @@ pub(super) struct GatewayPlan<'a> {
     pub refused: Option<Fault>,
     /// What it refers to in vain.
     pub unresolved: Option<Fault>,
+    /// Shown to backends over TLS that ask for one.
+    pub backend_certificate: Option<v1::Certificate>,
+    /// Its own, and behind them those of `sets`.
     pub listeners: Vec<ListenerPlan<'a>>,
+    /// The ListenerSets that name it, in order of precedence.
+    pub sets: Vec<ListenerSetPlan<'a>>,
 }
 
 /// The Gateways of accepted classes, by key.
@@ -46,6 +57,7 @@ pub(super) fn plan<'a>(
         .gateways
         .iter()
         .filter(|(_, entry)| classes.serves(&entry.object.spec.gateway_class_name));
+    let sets = listener_set::ByGateway::read(resources);
     ours.map(|(key, entry)| {
         let mut plan = GatewayPlan {
             key: key.clone(),
@@ -56,7 +68,9 @@ pub(super) fn plan<'a>(
             addresses: Vec::new(),
             refused: None,
             unresolved: None,
+            backend_certificate: None,
             listeners: Vec::new(),
+            sets: Vec::new(),
         };
         match plan.check(resources, classes) {
             Ok((parameters, asked)) => {
@@ -71,11 +85,9 @@ pub(super) fn plan<'a>(
             }
             Err(fault) => plan.refused = Some(fault),
         }
-        plan.unresolved = plan.client_certificate_fault();
-        let mut conflicts = conflict::conflicts(&plan.spec().listeners);
-        plan.listeners = (0..plan.spec().listeners.len())
-            .map(|index| listener::plan(resources, options, &plan, index, conflicts.remove(&index)))
-            .collect();
+        plan.show_backends(resources);
+        plan.sets = sets.plan(resources, &plan);
+        plan.read_listeners(resources, options);
         (key.clone(), plan)
     })
     .collect()
@@ -100,6 +112,11 @@ impl<'a> GatewayPlan<'a> {
         (created_at(&self.entry.object.metadata), &self.key)
     }
 
+    /// The listeners of its own spec.
+    pub(super) fn own(&self) -> &[ListenerPlan<'a>] {
+        &self.listeners[..self.spec().listeners.len().min(self.listeners.len())]
+    }
+
     /// The listeners in service.
     pub(super) fn served(&self) -> impl Iterator<Item = (&ListenerPlan<'a>, &v1::Listener)> {
         self.listeners
@@ -118,31 +135,81 @@ impl<'a> GatewayPlan<'a> {
         Ok((parameters, address::asked(&self.spec().addresses)?))
     }
 
-    fn client_certificate_fault(&self) -> Option<Fault> {
-        let backend = self.spec().tls.as_ref()?.backend.as_ref()?;
-        backend.client_certificate_ref.as_ref()?;
-        Some(Fault::new(
-            "InvalidClientCertificateRef",
-            "spec.tls.backend.clientCertificateRef: client certificates towards backends are not supported by \
-             this version; remove it",
-        ))
-    }
-
-    /// Whether `spec.tls.frontend` asks for client certificates on a port.
-    pub(super) fn validates_clients(&self, port: i32) -> bool {
-        let Some(frontend) = self
+    /// What `spec.tls.backend` lets backends see, if anything.
+    fn show_backends(&mut self, resources: &Resources) {
+        let backend = self
             .spec()
             .tls
             .as_ref()
-            .and_then(|tls| tls.frontend.as_ref())
-        else {
-            return false;
+            .and_then(|tls| tls.backend.as_ref());
+        let Some(reference) = backend.and_then(|one| one.client_certificate_ref.as_ref()) else {
+            return;
         };
-        let of_port = frontend.per_port.iter().find(|entry| entry.port == port);
-        of_port
-            .map_or(&frontend.default, |entry| &entry.tls)
-            .validation
-            .is_some()
+        let from = grant::From {
+            group: GROUP,
+            kind: "Gateway",
+            namespace: &self.key.namespace,
+        };
+        let field = "spec.tls.backend.clientCertificateRef";
+        let fault = match certificate::resolve(resources, &from, reference, field) {
+            Ok((certificate, warning)) => {
+                self.backend_certificate = Some(certificate);
+                warning
+            }
+            Err(fault) => Some(fault),
+        };
+        self.unresolved = fault.map(|fault| match fault.reason {
+            "RefNotPermitted" => fault,
+            _ => Fault::new("InvalidClientCertificateRef", fault.message),
+        });
+    }
+
+    /// Its own listeners, and behind them those of the ListenerSets that it takes.
+    fn read_listeners(&mut self, resources: &'a Resources, options: &Options) {
+        let own = &self.spec().listeners;
+        let mut claims = conflict::Claims::default();
+        let mut conflicts = conflict::conflicts(own);
+        for (index, spec) in own.iter().enumerate() {
+            let place = Place::new(own, index, None);
+            let conflict = conflicts.remove(&index);
+            let plan = listener::plan(resources, options, self, place, conflict);
+            self.listeners.push(plan);
+            claims.add(spec, "a listener of the Gateway");
+        }
+        for at in 0..self.sets.len() {
+            let set = &self.sets[at];
+            let start = self.listeners.len();
+            if set.refused.is_none() {
+                let (entry, key) = (set.entry, set.key.clone());
+                self.read_set(resources, options, entry, &key, &mut claims);
+            }
+            self.sets[at].listeners = start..self.listeners.len();
+        }
+    }
+
+    fn read_set(
+        &mut self,
+        resources: &'a Resources,
+        options: &Options,
+        entry: &'a Entry<ListenerSet>,
+        key: &ObjectKey,
+        claims: &mut conflict::Claims,
+    ) {
+        let specs = &entry.object.spec.listeners;
+        let mut conflicts = conflict::conflicts(specs);
+        let start = self.listeners.len();
+        for (index, spec) in specs.iter().enumerate() {
+            let place = Place::new(specs, index, Some(key));
+            let conflict = claims.conflict(index, spec).or(conflicts.remove(&index));
+            let plan = listener::plan(resources, options, self, place, conflict);
+            self.listeners.push(plan);
+        }
+        // Afterwards: within one set nobody goes first.
+        for plan in &self.listeners[start..] {
+            if plan.conflict.is_none() {
+                claims.add(plan.spec, "an older ListenerSet");
+            }
+        }
     }
 }
 

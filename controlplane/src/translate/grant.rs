@@ -1,5 +1,6 @@
 //! ReferenceGrants: whether an object may refer into another namespace.
 
+use super::Fault;
 use crate::resources::{ObjectKey, Resources};
 
 /// The object that refers, by kind and namespace.
@@ -37,6 +38,26 @@ pub(super) fn permits(resources: &Resources, from: &From<'_>, to: &To<'_>) -> bo
                         && (name.is_empty() || name == to.name)
                 })
             })
+}
+
+/// As a fault of the reference at `field`.
+pub(super) fn check(
+    resources: &Resources,
+    from: &From<'_>,
+    to: &To<'_>,
+    field: &str,
+) -> Result<(), Fault> {
+    if permits(resources, from, to) {
+        return Ok(());
+    }
+    let message = format!(
+        "{field}: {} {}/{} may not be referred to from here; {}",
+        to.kind,
+        to.namespace,
+        to.name,
+        remedy(from, to)
+    );
+    Err(Fault::new("RefNotPermitted", message))
 }
 
 /// What to do where there is none.

@@ -3,11 +3,13 @@
 use tidegate_proto::v1;
 
 use super::{
-    Fault, Options, allowed, certificate, gateway::GatewayPlan, hostname, listener_options,
+    Fault, Options, allowed, certificate, frontend, gateway::GatewayPlan, grant, hostname,
+    listener_options,
 };
 use crate::{
-    gateway_api::{Listener, ListenerTlsConfig, RouteGroupKind},
+    gateway_api::{GROUP, Listener, ListenerTlsConfig, RouteGroupKind},
     resources::{ObjectKey, Resources},
+    status::Scope,
 };
 
 /// What became of a listener.
@@ -17,14 +19,17 @@ pub(super) struct ListenerPlan<'a> {
     pub set: Option<ObjectKey>,
     /// Of the object that it is written in.
     pub namespace: String,
-    /// `namespace/gateway/listener`.
+    /// Place in `spec.listeners` of that object.
+    pub index: usize,
+    /// `namespace/gateway/listener`; of a ListenerSet,
+    /// `namespace/gateway/set-namespace:set:listener`. No name can have a colon.
     pub id: String,
     /// Kinds of routes that it serves.
     pub kinds: Vec<RouteGroupKind>,
     /// Why it is not accepted.
     pub refused: Option<Fault>,
-    /// `refused` is a conflict with another listener.
-    pub conflicted: bool,
+    /// The conflict with another listener.
+    pub conflict: Option<Fault>,
     /// What it refers to in vain.
     pub unresolved: Vec<Fault>,
     /// In service, unless it is refused or has no certificate left.
@@ -36,63 +41,111 @@ pub(super) struct ListenerPlan<'a> {
 }
 
 impl ListenerPlan<'_> {
+    /// The part of its object's status that is its own.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::Listener {
+            name: self.spec.name.clone(),
+            attached_routes: self.attached,
+            supported_kinds: self.kinds.clone(),
+        }
+    }
+
     /// The host name to match, empty for any.
     pub(super) fn hostname(&self) -> &str {
         self.spec.hostname.as_deref().unwrap_or_default()
     }
 }
 
-/// Judges `spec.listeners[index]` of a Gateway.
+/// Where a listener is written.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'s, 'a> {
+    /// `spec.listeners` of the object.
+    siblings: &'a [Listener],
+    index: usize,
+    /// The ListenerSet; absent: the Gateway itself.
+    set: Option<&'s ObjectKey>,
+}
+
+impl<'s, 'a> Place<'s, 'a> {
+    /// `siblings[index]` must be there.
+    pub(super) fn new(siblings: &'a [Listener], index: usize, set: Option<&'s ObjectKey>) -> Self {
+        Self {
+            siblings,
+            index,
+            set,
+        }
+    }
+
+    fn id(&self, gateway: &ObjectKey, name: &str) -> String {
+        match self.set {
+            None => format!("{gateway}/{name}"),
+            Some(set) => format!("{gateway}/{}:{}:{name}", set.namespace, set.name),
+        }
+    }
+}
+
+/// Judges a listener of a Gateway, or of a ListenerSet that adds to it.
 pub(super) fn plan<'a>(
     resources: &Resources,
     options: &Options,
     gateway: &GatewayPlan<'a>,
-    index: usize,
+    place: Place<'_, 'a>,
     conflict: Option<Fault>,
 ) -> ListenerPlan<'a> {
-    let spec = &gateway.spec().listeners[index];
-    let field = format!("spec.listeners[{index}]");
+    let spec = &place.siblings[place.index];
+    let field = format!("spec.listeners[{}]", place.index);
     let allowed_field = format!("{field}.allowedRoutes");
-    let (kinds, kinds_fault) = allowed::kinds(spec.allowed_routes.as_ref(), &allowed_field);
+    let protocol = match spec.protocol.as_str() {
+        "HTTP" => Some(v1::Protocol::Http),
+        "HTTPS" => Some(v1::Protocol::Https),
+        _ => None,
+    };
+    let routes = protocol.map_or(&[][..], |_| &allowed::ROUTES);
+    let (kinds, kinds_fault) = allowed::kinds(spec.allowed_routes.as_ref(), routes, &allowed_field);
     let mut plan = ListenerPlan {
         spec,
-        set: None,
-        namespace: gateway.key.namespace.clone(),
-        id: format!("{}/{}", gateway.key, spec.name),
+        set: place.set.cloned(),
+        namespace: place.set.unwrap_or(&gateway.key).namespace.clone(),
+        index: place.index,
+        id: place.id(&gateway.key, &spec.name),
         kinds,
         refused: None,
-        conflicted: conflict.is_some(),
+        conflict: conflict.clone(),
         unresolved: kinds_fault.into_iter().collect(),
         config: None,
         certificates: Vec::new(),
         attached: 0,
     };
-    let protocol = match spec.protocol.as_str() {
-        "HTTP" => v1::Protocol::Http,
-        "HTTPS" => v1::Protocol::Https,
-        other => {
-            plan.kinds.clear();
-            plan.unresolved.clear();
-            plan.refused = Some(Fault::new(
-                "UnsupportedProtocol",
-                format!("{field}.protocol: `{other}` is not supported; use HTTP or HTTPS"),
-            ));
-            return plan;
-        }
+    let Some(protocol) = protocol else {
+        plan.refused = Some(Fault::new(
+            "UnsupportedProtocol",
+            format!(
+                "{field}.protocol: `{}` is not supported; use HTTP or HTTPS",
+                spec.protocol
+            ),
+        ));
+        return plan;
     };
-    let settings = match conflict.map_or_else(|| check(gateway, spec, protocol, &field), Err) {
-        Ok(settings) => Some(settings),
-        Err(fault) => {
-            plan.refused = Some(fault);
-            None
-        }
-    };
+    let mut validation = Ok(None);
     if protocol == v1::Protocol::Https {
-        resolve_certificates(resources, gateway, &mut plan, &field);
+        resolve_certificates(resources, &mut plan, &field);
+        let unresolved = &mut plan.unresolved;
+        validation = frontend::client_validation(resources, gateway, spec.port, unresolved);
     }
-    let served = protocol == v1::Protocol::Http || !plan.certificates.is_empty();
-    if let Some(settings) = settings.filter(|_| served && gateway.refused.is_none()) {
-        plan.config = Some(config(options, gateway, &plan, protocol, settings));
+    let checked = match conflict {
+        Some(conflict) => Err(conflict),
+        None => check(gateway, place, protocol, &field),
+    };
+    match checked.and_then(|settings| Ok((settings, validation?))) {
+        Err(fault) => plan.refused = Some(fault),
+        Ok((settings, validation)) => {
+            let served = protocol == v1::Protocol::Http || !plan.certificates.is_empty();
+            if served && gateway.refused.is_none() {
+                let mut config = config(options, gateway, &plan, protocol, settings);
+                config.client_validation = validation;
+                plan.config = Some(config);
+            }
+        }
     }
     plan
 }
@@ -100,27 +153,22 @@ pub(super) fn plan<'a>(
 /// Everything but references and conflicts.
 fn check(
     gateway: &GatewayPlan<'_>,
-    spec: &Listener,
+    place: Place<'_, '_>,
     protocol: v1::Protocol,
     field: &str,
 ) -> Result<listener_options::ListenerOptions, Fault> {
-    if gateway
-        .spec()
-        .listeners
-        .iter()
-        .filter(|other| other.name == spec.name)
-        .count()
-        > 1
-    {
+    let spec = &place.siblings[place.index];
+    let mut siblings = place.siblings.iter().enumerate();
+    if siblings.any(|(index, other)| index != place.index && other.name == spec.name) {
         return Err(Fault::unsupported(
             format_args!("{field}.name"),
             format_args!(
-                "`{}` is used twice in this Gateway; give each listener its own",
+                "`{}` is used twice here; give each listener its own",
                 spec.name
             ),
         ));
     }
-    if spec.name.is_empty() || spec.name.contains('/') {
+    if spec.name.is_empty() || spec.name.contains(['/', ':']) {
         return Err(Fault::unsupported(
             format_args!("{field}.name"),
             "is no name; write letters, digits and `-`",
@@ -157,22 +205,29 @@ fn check(
             format_args!("`{mode}` is not supported with HTTPS; use Terminate"),
         ));
     }
-    if protocol == v1::Protocol::Https && gateway.validates_clients(spec.port) {
-        // Serving on without the check would open what was meant to be closed.
+    if place.set.is_some()
+        && let Some(key) = listener_options::overridden(gateway.annotations(), &tls.options)
+    {
+        // Whoever owns the Gateway said who may connect.
         return Err(Fault::unsupported(
-            "spec.tls.frontend",
-            "validation of client certificates is not supported by this version; remove it",
+            format_args!("{field}.tls.options[{key}]"),
+            "the Gateway's annotations have decided that; remove it",
         ));
     }
     listener_options::read(gateway.annotations(), &tls.options, field)
 }
 
-fn resolve_certificates(
-    resources: &Resources,
-    gateway: &GatewayPlan<'_>,
-    plan: &mut ListenerPlan<'_>,
-    field: &str,
-) {
+fn resolve_certificates(resources: &Resources, plan: &mut ListenerPlan<'_>, field: &str) {
+    let namespace = plan.namespace.clone();
+    let from = grant::From {
+        group: GROUP,
+        kind: if plan.set.is_some() {
+            "ListenerSet"
+        } else {
+            "Gateway"
+        },
+        namespace: &namespace,
+    };
     let references = plan
         .spec
         .tls
@@ -189,7 +244,7 @@ fn resolve_certificates(
     }
     for (index, reference) in references.iter().enumerate() {
         let field = format!("{field}.tls.certificateRefs[{index}]");
-        match certificate::resolve(resources, &gateway.key.namespace, reference, &field) {
+        match certificate::resolve(resources, &from, reference, &field) {
             Ok((certificate, warning)) => {
                 plan.unresolved.extend(warning);
                 if !plan
@@ -234,6 +289,10 @@ fn config(
         admission: settings.admission,
         limits: None,
         client_validation: None,
-        backend_certificate_id: String::new(),
+        backend_certificate_id: gateway
+            .backend_certificate
+            .as_ref()
+            .map(|certificate| certificate.id.clone())
+            .unwrap_or_default(),
     }
 }

@@ -46,6 +46,20 @@ pub(super) fn read(
     Ok(outcome)
 }
 
+/// The first key of `options` by which a listener would say anew what the Gateway's
+/// `annotations` say of who may connect.
+pub(super) fn overridden<'a>(
+    annotations: &BTreeMap<String, String>,
+    options: &'a BTreeMap<String, String>,
+) -> Option<&'a str> {
+    let is_admission = |key: &&String| {
+        key.strip_prefix(PREFIX)
+            .is_some_and(|name| ADMISSION.contains(&name))
+    };
+    annotations.keys().find(is_admission)?;
+    options.keys().find(is_admission).map(String::as_str)
+}
+
 impl ListenerOptions {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
@@ -126,7 +140,8 @@ fn listed(names: &[&str]) -> String {
         .join(", ")
 }
 
-const PREFIX: &str = "tidegate.dev/";
+/// Of every key of Tidegate's.
+pub(super) const PREFIX: &str = "tidegate.dev/";
 const ADMISSION: [&str; 2] = ["allow", "deny"];
 const OPTIONS: [&str; 7] = [
     "http3",

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fault, allowed, gateway::GatewayPlan};
+use super::{
+    Fault, allowed,
+    gateway::GatewayPlan,
+    listener_set::{self, ListenerSetPlan},
+};
 use crate::{
     gateway_api::{GROUP, ParentReference},
     resources::{ObjectKey, Resources},
@@ -24,7 +28,7 @@ pub(super) struct Parent {
     pub gateway: ObjectKey,
     /// `Gateway namespace/name`, or `ListenerSet namespace/name`.
     pub label: String,
-    /// Indices of the Gateway's listeners that it selects, and that allow the route.
+    /// Indices of the Gateway's listeners that it selects, and that allow the route; ascending.
     pub listeners: Vec<usize>,
 }
 
@@ -43,7 +47,7 @@ pub(super) fn judges(
                 || (child.from_file && !resources.gateways.contains_key(&target))
         }
         Some(Kind::ListenerSet) => {
-            gateway_of_set(gateways, &target).is_some()
+            listener_set(resources, gateways, &target).is_some()
                 || (child.from_file && !resources.listener_sets.contains_key(&target))
         }
         None => child.from_file,
@@ -62,31 +66,38 @@ pub(super) fn find(
     let field = format!("spec.parentRefs[{index}]");
     let nowhere = |problem: String| Fault::new("NoMatchingParent", format!("{field}{problem}"));
     let target = target(child, reference);
-    let (gateway, set) = match kind(reference) {
+    let (word, found) = match kind(reference) {
         None => {
             let kind = reference.kind.as_deref().unwrap_or("Gateway");
             return Err(nowhere(format!(
                 ".kind: {kind} is not supported; refer to a Gateway or a ListenerSet"
             )));
         }
-        Some(Kind::Gateway) => (gateways.get(&target), None),
-        Some(Kind::ListenerSet) => (gateway_of_set(gateways, &target), Some(&target)),
-    };
-    let word = if set.is_some() {
-        "ListenerSet"
-    } else {
-        "Gateway"
+        Some(Kind::Gateway) => {
+            let gateway = gateways.get(&target);
+            let found = gateway.map(|gateway| (gateway, 0..gateway.own().len()));
+            ("Gateway", found)
+        }
+        Some(Kind::ListenerSet) => {
+            let found = listener_set(resources, gateways, &target);
+            let refused = found.and_then(|(_, set)| set.refused.as_ref());
+            if let Some(fault) = refused {
+                return Err(nowhere(format!(
+                    ": ListenerSet {target} is not accepted: {}",
+                    fault.message
+                )));
+            }
+            let found = found.map(|(gateway, set)| (gateway, set.listeners.clone()));
+            ("ListenerSet", found)
+        }
     };
     let label = format!("{word} {target}");
-    let Some(gateway) = gateway else {
+    let Some((gateway, own)) = found else {
         return Err(nowhere(format!(
             ": there is no {label}; create it, or correct the name"
         )));
     };
-    let own: Vec<usize> = (0..gateway.listeners.len())
-        .filter(|at| gateway.listeners[*at].set.as_ref() == set)
-        .collect();
-    let selected = own.iter().copied().filter(|at| {
+    let selected = own.clone().filter(|at| {
         let spec = gateway.listeners[*at].spec;
         let section = reference.section_name.as_ref();
         section.is_none_or(|name| *name == spec.name)
@@ -94,7 +105,7 @@ pub(super) fn find(
     });
     let selected: Vec<usize> = selected.collect();
     if selected.is_empty() {
-        let known = own.iter().map(|at| gateway.listeners[*at].spec);
+        let known = own.map(|at| gateway.listeners[at].spec);
         let known: Vec<_> = known
             .map(|spec| format!("{}:{}", spec.name, spec.port))
             .collect();
@@ -145,10 +156,14 @@ fn target(child: Child<'_>, reference: &ParentReference) -> ObjectKey {
     ObjectKey::new(namespace.unwrap_or(child.namespace), &reference.name)
 }
 
-/// The Gateway that a ListenerSet adds to.
-fn gateway_of_set<'g, 'a>(
-    _gateways: &'g BTreeMap<ObjectKey, GatewayPlan<'a>>,
-    _set: &ObjectKey,
-) -> Option<&'g GatewayPlan<'a>> {
-    None
+/// A ListenerSet, and the Gateway of Tidegate's that it names.
+fn listener_set<'g, 'a>(
+    resources: &Resources,
+    gateways: &'g BTreeMap<ObjectKey, GatewayPlan<'a>>,
+    key: &ObjectKey,
+) -> Option<(&'g GatewayPlan<'a>, &'g ListenerSetPlan<'a>)> {
+    let parent = &resources.listener_sets.get(key)?.object.spec.parent_ref;
+    let gateway = gateways.get(&listener_set::gateway_of(key, parent)?)?;
+    let set = gateway.sets.iter().find(|set| set.key == *key)?;
+    Some((gateway, set))
 }

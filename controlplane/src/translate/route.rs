@@ -173,7 +173,7 @@ impl RoutePlan<'_> {
         counted: &mut BTreeSet<String>,
     ) -> Result<Vec<String>, Fault> {
         let listeners = listeners.enumerate();
-        let selected = listeners.filter(|(at, _)| parent.listeners.contains(at));
+        let selected = listeners.filter(|(at, _)| parent.listeners.binary_search(at).is_ok());
         let mut attached = false;
         let mut taken = Vec::new();
         for (_, listener) in selected {

@@ -21,12 +21,16 @@ pub(super) fn assemble<'a, 'r: 'a>(
 ) -> v1::Snapshot {
     let mut listeners = BTreeMap::new();
     let mut certificates = BTreeMap::new();
-    for (plan, config) in gateways.flat_map(GatewayPlan::served) {
-        if !left_out.contains_key(&plan.id) {
+    for gateway in gateways {
+        for (plan, config) in gateway.served() {
+            if left_out.contains_key(&plan.id) {
+                continue;
+            }
             listeners.insert(plan.id.clone(), config.clone());
             let named = plan
                 .certificates
                 .iter()
+                .chain(&gateway.backend_certificate)
                 .map(|certificate| (certificate.id.clone(), certificate.clone()));
             certificates.extend(named);
         }

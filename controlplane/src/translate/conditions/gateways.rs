@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{all, generation, status, verdict};
+use super::{all, generation, listener_sets::is_attached, status, verdict};
 use crate::{
     gateway_api::GatewayAddress,
     resources::{ObjectKey, Resources},
     status::{Condition, ConditionStatus, ObjectStatus, Scope},
-    translate::{fault::summary, gateway::GatewayPlan, listener::ListenerPlan},
+    translate::{Fault, fault::summary, frontend, gateway::GatewayPlan, listener::ListenerPlan},
 };
 
 /// Of Gateways and their listeners.
@@ -24,23 +24,14 @@ pub(in crate::translate) fn of_gateways(
                 &entry.source,
                 Scope::Gateway {
                     addresses: addresses(plan),
-                    attached_listener_sets: None,
+                    attached_listener_sets: Some(attached_sets(plan)),
                 },
                 of_gateway(plan),
             ));
-            statuses.extend(plan.listeners.iter().map(|listener| {
-                let scope = Scope::Listener {
-                    name: listener.spec.name.clone(),
-                    attached_routes: listener.attached,
-                    supported_kinds: listener.kinds.clone(),
-                };
-                status(
-                    "Gateway",
-                    key,
-                    &entry.source,
-                    scope,
-                    of_listener(plan, listener),
-                )
+            let generation = generation(&entry.object.metadata);
+            statuses.extend(plan.own().iter().map(|listener| {
+                let conditions = of_listener(plan, listener, generation);
+                status("Gateway", key, &entry.source, listener.scope(), conditions)
             }));
         } else if !entry.source.is_empty() {
             let class = &entry.object.spec.gateway_class_name;
@@ -85,12 +76,10 @@ fn addresses(plan: &GatewayPlan<'_>) -> Vec<GatewayAddress> {
 /// `Programmed` only where no dataplane could change it.
 fn of_gateway(plan: &GatewayPlan<'_>) -> Vec<Condition> {
     let generation = generation(&plan.entry.object.metadata);
-    let invalid: Vec<_> = plan
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.refused.clone())
-        .collect();
-    let all_invalid = invalid.len() == plan.listeners.len();
+    let refused = plan.own().iter().filter_map(|one| one.refused.clone());
+    let invalid: Vec<_> = refused.collect();
+    // Those of ListenerSets are as good as its own.
+    let all_invalid = plan.listeners.iter().all(|one| one.refused.is_some());
     let accepted = match &plan.refused {
         Some(fault) => Condition::new(
             "Accepted",
@@ -119,11 +108,25 @@ fn of_gateway(plan: &GatewayPlan<'_>) -> Vec<Condition> {
         None => verdict("Accepted", None, "Accepted", generation),
     };
     let mut conditions = vec![accepted];
-    if let Some(fault) = &plan.unresolved {
-        conditions.push(verdict(
-            "ResolvedRefs",
-            Some(fault),
-            "ResolvedRefs",
+    let unresolved = plan.unresolved.clone().or_else(|| unresolved(plan));
+    conditions.push(verdict(
+        "ResolvedRefs",
+        unresolved.as_ref(),
+        "ResolvedRefs",
+        generation,
+    ));
+    let insecure = frontend::insecure(plan);
+    if !insecure.is_empty() {
+        // Absent where clients are checked: its mere presence is the warning.
+        let message = format!(
+            "{}: clients are let in without a certificate that was checked",
+            insecure.join(", ")
+        );
+        conditions.push(Condition::new(
+            "InsecureFrontendValidationMode",
+            ConditionStatus::True,
+            "ConfigurationChanged",
+            message,
             generation,
         ));
     }
@@ -140,15 +143,38 @@ fn of_gateway(plan: &GatewayPlan<'_>) -> Vec<Condition> {
     conditions
 }
 
-fn of_listener(gateway: &GatewayPlan<'_>, plan: &ListenerPlan<'_>) -> Vec<Condition> {
-    let generation = generation(&gateway.entry.object.metadata);
+/// The listeners that refer to something in vain.
+fn unresolved(plan: &GatewayPlan<'_>) -> Option<Fault> {
+    let own = plan.own().iter().filter(|one| !one.unresolved.is_empty());
+    let names: Vec<_> = own.map(|one| one.spec.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let message = format!(
+            "spec.listeners: {} refer to what cannot be used; see ResolvedRefs of each",
+            names.join(", ")
+        );
+        Fault::new("ListenersNotResolved", message)
+    })
+}
+
+fn attached_sets(plan: &GatewayPlan<'_>) -> i32 {
+    let attached = plan.sets.iter().filter(|set| is_attached(plan, set));
+    attached.count().try_into().unwrap_or(i32::MAX)
+}
+
+/// Of one listener, of the Gateway's own or of a ListenerSet of that generation.
+/// `Programmed` only where no dataplane could change it.
+pub(super) fn of_listener(
+    gateway: &GatewayPlan<'_>,
+    plan: &ListenerPlan<'_>,
+    generation: i64,
+) -> Vec<Condition> {
     let mut conditions = vec![verdict(
         "Accepted",
         plan.refused.as_ref(),
         "Accepted",
         generation,
     )];
-    conditions.push(match plan.refused.as_ref().filter(|_| plan.conflicted) {
+    conditions.push(match &plan.conflict {
         Some(fault) => Condition::new(
             "Conflicted",
             ConditionStatus::True,
@@ -171,6 +197,9 @@ fn of_listener(gateway: &GatewayPlan<'_>, plan: &ListenerPlan<'_>) -> Vec<Condit
         generation,
     ));
     if plan.config.is_none() {
+        // In a ListenerSet, a conflict is the reason for this, too.
+        let conflict = plan.conflict.as_ref().filter(|_| plan.set.is_some());
+        let reason = conflict.map_or("Invalid", |fault| fault.reason);
         let message = match (&plan.refused, &gateway.refused) {
             (Some(_), _) => "the listener is not accepted".to_owned(),
             (None, Some(fault)) => format!("the Gateway is not accepted: {}", fault.message),
@@ -179,7 +208,7 @@ fn of_listener(gateway: &GatewayPlan<'_>, plan: &ListenerPlan<'_>) -> Vec<Condit
         conditions.push(Condition::new(
             "Programmed",
             ConditionStatus::False,
-            "Invalid",
+            reason,
             message,
             generation,
         ));
