@@ -184,12 +184,12 @@ fn shown(text: &str) -> String {
     {
         certificate["chain_pem"] = json!("(PEM)");
     }
-    for backend in snapshot["backends"].as_array_mut().into_iter().flatten() {
-        if backend["tls"]["ca_pem"]
-            .as_str()
-            .is_some_and(|pem| !pem.is_empty())
-        {
-            backend["tls"]["ca_pem"] = json!("(PEM)");
+    for (list, field) in [("backends", "tls"), ("listeners", "client_validation")] {
+        for one in snapshot[list].as_array_mut().into_iter().flatten() {
+            let pem = one[field]["ca_pem"].as_str();
+            if pem.is_some_and(|pem| !pem.is_empty()) {
+                one[field]["ca_pem"] = json!("(PEM)");
+            }
         }
     }
     let endpoints: Vec<_> = endpoints.into_values().map(Endpoints::from_wire).collect();
@@ -259,6 +259,13 @@ fn status(status: &ObjectStatus) -> Value {
         "scope": status.scope.to_string(),
         "conditions": conditions,
     });
+    if let Scope::Gateway {
+        attached_listener_sets: Some(sets),
+        ..
+    } = &status.scope
+    {
+        shown["attached_listener_sets"] = json!(sets);
+    }
     if let Scope::Listener {
         attached_routes,
         supported_kinds,
