@@ -31,7 +31,7 @@ pub(super) struct Http1<S> {
 enum Stage<S> {
     Serving(Box<Connection<TokioIo<S>, Requests>>),
     Closing(S),
-    Switched(Switched<S>),
+    Switched(Box<Switched<S>>),
     Done,
 }
 
@@ -61,7 +61,7 @@ where
     }
 
     /// What the connection has become, if it is not over.
-    pub(super) fn switched(self) -> Option<Switched<S>> {
+    pub(super) fn switched(self) -> Option<Box<Switched<S>>> {
         match self.stage {
             Stage::Switched(switched) => Some(switched),
             _ => None,
@@ -75,12 +75,12 @@ where
         let Parts { io, read_buf, .. } = connection.into_parts();
         let client = io.into_inner();
         self.stage = match self.next.take() {
-            Some((tunnel, active)) => Stage::Switched(Switched {
+            Some((tunnel, active)) => Stage::Switched(Box::new(Switched {
                 client,
                 early: read_buf,
                 tunnel,
                 active,
-            }),
+            })),
             None => Stage::Closing(client),
         };
     }

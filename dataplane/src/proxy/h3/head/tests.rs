@@ -105,10 +105,10 @@ fn an_extended_connect_names_a_protocol_and_a_target() {
     assert_eq!(head.uri(), "https://a.example/ws?x");
     let protocol = head.extensions().get::<Protocol>();
     assert_eq!(protocol.map(Protocol::as_str), Some("websocket"));
-    for missing in 2..5 {
+    for missing in [2, 4] {
         let mut without = extended.to_vec();
         without.remove(missing);
-        assert!(request(&without).is_none() || missing == 3, "{missing}");
+        assert!(request(&without).is_none(), "{missing}");
     }
     let mut get = extended;
     get[0].1 = b"GET";
