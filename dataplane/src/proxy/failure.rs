@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     Expectation,
     /// Content stood still.
     RequestBodyIdle,
-    /// CONNECT, or an upgrade to WebSocket.
+    /// CONNECT, or WebSocket to a backend of HTTP/2.
     NotImplemented,
     /// The listener does not admit the client's address.
     Forbidden,

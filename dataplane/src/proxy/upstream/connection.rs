@@ -122,17 +122,18 @@ pub(super) fn write_for_http1(request: &mut Request<RequestBody>) {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     }
-    if request.headers().contains_key(header::UPGRADE) {
-        request
-            .headers_mut()
-            .append(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    // RFC 9110 10.1.4: TE goes no further than this connection.
-    if request.headers().contains_key(header::TE) {
-        request
-            .headers_mut()
-            .append(header::CONNECTION, HeaderValue::from_static("te"));
-    }
+    // RFC 9110 7.6.1: they go no further than this connection.
+    let headers = request.headers_mut();
+    let named = match (
+        headers.contains_key(header::UPGRADE),
+        headers.contains_key(header::TE),
+    ) {
+        (false, false) => return,
+        (false, true) => "te",
+        (true, false) => "upgrade",
+        (true, true) => "upgrade, te",
+    };
+    headers.insert(header::CONNECTION, HeaderValue::from_static(named));
 }
 
 /// A request with pseudo-header fields: hyper makes them of the URI.
