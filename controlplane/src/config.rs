@@ -111,7 +111,11 @@ impl Default for Tuning {
 
 /// Tidegate's control plane: turns Gateway API resources into what dataplanes serve.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate-controlplane", version)]
+#[command(
+    name = "tidegate-controlplane",
+    version,
+    after_help = "`tidegate-controlplane crds` prints the CustomResourceDefinitions of Tidegate's own kinds."
+)]
 pub struct Args {
     /// Where resources come from: `files:DIR`, or `kubernetes`
     #[arg(long, value_name = "SOURCE", env = "TIDEGATE_SOURCE")]

@@ -3,19 +3,25 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    env,
     io::{self, IsTerminal},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Parser;
-use tidegate_controlplane::{Args, ControlPlane};
+use tidegate_controlplane::{Args, ControlPlane, policy};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|word| word == "crds") {
+        let documents: Vec<_> = policy::crds().into_values().collect();
+        print!("{}", documents.join("---\n"));
+        return ExitCode::SUCCESS;
+    }
     let args = Args::parse();
     log();
     match run(args).await {

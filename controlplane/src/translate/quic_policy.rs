@@ -263,7 +263,7 @@ fn apply_to(
 /// What a policy for this listener may be attached to, the first to be preferred.
 fn targets(gateway: &ObjectKey, plan: &ListenerPlan<'_>) -> Vec<Target> {
     let section = plan.spec.name.clone();
-    let mut targets = match set_of(gateway, plan) {
+    let mut targets = match plan.set.clone() {
         Some(set) => vec![
             Target::SetListener(set.clone(), section),
             Target::ListenerSet(set),
@@ -272,13 +272,4 @@ fn targets(gateway: &ObjectKey, plan: &ListenerPlan<'_>) -> Vec<Target> {
     };
     targets.push(Target::Gateway(gateway.clone()));
     targets
-}
-
-/// The ListenerSet that a listener is of: its id is then
-/// `namespace/gateway/set-namespace.set.listener`.
-fn set_of(gateway: &ObjectKey, plan: &ListenerPlan<'_>) -> Option<ObjectKey> {
-    let rest = plan.id.strip_prefix(&format!("{gateway}/"))?;
-    let set = rest.strip_suffix(&format!(".{}", plan.spec.name))?;
-    let (namespace, name) = set.split_once('.')?;
-    Some(ObjectKey::new(namespace, name))
 }
