@@ -70,7 +70,7 @@ pub fn objects(infrastructure: &Infrastructure, settings: &Settings) -> Vec<Rend
                 metadata: context.metadata(),
                 data: Some(BTreeMap::from([(
                     pod::CA_FILE.to_owned(),
-                    settings.ca_bundle.clone().unwrap_or_default(),
+                    settings.ca_bundle.clone(),
                 )])),
                 ..ConfigMap::default()
             },

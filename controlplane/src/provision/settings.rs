@@ -18,9 +18,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Where data planes find the control plane's replicas.
     pub sessions: String,
-    /// PEM of the authorities that may sign the control plane's certificate. `None`:
-    /// sessions are in the clear.
-    pub ca_bundle: Option<String>,
+    /// PEM of the authorities that may sign the control plane's certificate.
+    pub ca_bundle: String,
 }
 
 /// The part of them that the command line gives.
@@ -46,24 +45,24 @@ pub struct ProvisionArgs {
 }
 
 impl ProvisionArgs {
-    /// The settings of a control plane in `namespace`, or nothing where no image is given.
+    /// The settings of a control plane in `namespace`, or nothing where no image is given,
+    /// or nothing with which data planes could trust it.
     pub fn settings(
         &self,
         namespace: &str,
         controller_name: &str,
         ca_bundle: Option<String>,
     ) -> Option<Settings> {
-        let scheme = if ca_bundle.is_some() { "https" } else { "http" };
         Some(Settings {
             controller_name: controller_name.to_owned(),
             image: self.dataplane_image.clone()?,
             image_pull_policy: self.dataplane_image_pull_policy.clone(),
             image_pull_secrets: self.dataplane_image_pull_secret.clone(),
             sessions: format!(
-                "{scheme}://{}.{namespace}.svc:{SESSIONS_PORT}",
+                "https://{}.{namespace}.svc:{SESSIONS_PORT}",
                 self.sessions_service
             ),
-            ca_bundle,
+            ca_bundle: ca_bundle?,
         })
     }
 }

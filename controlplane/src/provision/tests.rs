@@ -19,7 +19,7 @@ fn settings() -> Settings {
         image_pull_policy: "IfNotPresent".into(),
         image_pull_secrets: vec![],
         sessions: "https://tidegate-controlplane-sessions.tidegate-system.svc:9091".into(),
-        ca_bundle: Some("PEM".into()),
+        ca_bundle: "PEM".into(),
     }
 }
 

@@ -18,9 +18,8 @@ use k8s_openapi::{
 };
 
 use super::Context;
+use crate::trust::AUDIENCE;
 
-/// Who must be told by the token of a data plane.
-pub(crate) const AUDIENCE: &str = "tidegate-controlplane";
 /// In the ConfigMap and in the pod.
 pub(super) const CA_FILE: &str = "ca.crt";
 const TOKEN_FILE: &str = "token";
@@ -158,15 +157,13 @@ fn container(context: &Context<'_>, ending: Ending) -> Container {
     let policy = parameters.image_pull_policy.clone();
     let mut args = vec![
         format!("--control={}", settings.sessions),
+        format!("--control-ca={TRUST}/{CA_FILE}"),
+        format!("--token-file={TRUST}/{TOKEN_FILE}"),
         format!("--gateway={}", context.infrastructure.gateway),
         format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
         format!("--state={STATE}"),
         format!("--drain-deadline={}", ending.drain),
     ];
-    if settings.ca_bundle.is_some() {
-        args.push(format!("--control-ca={TRUST}/{CA_FILE}"));
-        args.push(format!("--control-token={TRUST}/{TOKEN_FILE}"));
-    }
     args.extend(parameters.shards.map(|shards| format!("--shards={shards}")));
     let host_network = parameters.host_network == Some(true);
     Container {
