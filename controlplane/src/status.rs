@@ -8,6 +8,7 @@ mod condition;
 mod features;
 mod observed;
 mod programmed;
+mod provisioned;
 mod show;
 mod writer;
 
@@ -17,6 +18,7 @@ pub use self::{
     features::supported_features,
     observed::{Observed, ObservedStatuses, Place},
     programmed::{Acknowledgement, programmed},
+    provisioned::provisioned,
     show::of_problem,
 };
 use crate::{

@@ -11,7 +11,7 @@ use super::Fleet;
 use crate::{
     clock::unix_millis,
     source::{Problem, Sourced},
-    status::{ObjectStatus, programmed},
+    status::{ObjectStatus, programmed, provisioned},
     translate::{Options, Translation, translate},
 };
 
@@ -45,7 +45,9 @@ impl Published {
 
     /// The status of every object, with what dataplanes made of it.
     pub fn statuses(&self, fleet: &Fleet) -> Vec<ObjectStatus> {
-        programmed(&self.translation, &fleet.answers())
+        let mut statuses = programmed(&self.translation, &fleet.answers());
+        provisioned(&mut statuses, &fleet.provisioning_failures());
+        statuses
     }
 }
 
