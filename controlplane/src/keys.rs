@@ -21,7 +21,7 @@ use tidegate_proto::v1;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-pub(crate) use self::secret::KeySecret;
+pub(crate) use self::secret::{KeySecret, SECRET};
 pub use self::{derive::of_gateway, ring::KeyRing};
 use crate::{clock::unix_millis, private_file};
 

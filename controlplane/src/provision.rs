@@ -8,6 +8,7 @@
 mod cluster;
 mod kind;
 mod name;
+mod own;
 mod plan;
 mod render;
 mod run;
@@ -19,6 +20,7 @@ pub(crate) use self::run::Followed;
 pub use self::{
     kind::Kind,
     name::{label, name},
+    own::Own,
     plan::Failures,
     render::{Rendered, objects},
     run::Provisioner,

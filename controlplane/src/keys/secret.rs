@@ -18,7 +18,7 @@ use super::{KeyError, KeyRing, parse};
 use crate::kubernetes::told;
 
 /// Name of the Secret.
-const NAME: &str = "tidegate-keys";
+pub(crate) const SECRET: &str = "tidegate-keys";
 const FIELD: &str = "keys.json";
 /// Others may write at the same time, not for ever.
 const ATTEMPTS: usize = 5;
@@ -65,7 +65,7 @@ impl KeySecret {
             // It names the version that was read.
             match self
                 .api
-                .replace(NAME, &PostParams::default(), &secret)
+                .replace(SECRET, &PostParams::default(), &secret)
                 .await
             {
                 Ok(_) => return Ok(rotated),
@@ -79,7 +79,7 @@ impl KeySecret {
     /// Hands on every ring that the Secret has, for ever. One that is removed is made again
     /// with the keys in use, so that nothing that clients hold breaks.
     pub(super) async fn follow(&self, own: impl Fn() -> KeyRing, changed: impl Fn(KeyRing)) {
-        let mut events = pin!(watch_object(self.api.clone(), NAME));
+        let mut events = pin!(watch_object(self.api.clone(), SECRET));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Some(secret)) => match self.ring(&secret) {
@@ -110,7 +110,7 @@ impl KeySecret {
         ];
         let secret = Secret {
             metadata: ObjectMeta {
-                name: Some(NAME.to_owned()),
+                name: Some(SECRET.to_owned()),
                 labels: Some(
                     labels
                         .map(|(label, value)| (label.to_owned(), value.to_owned()))
@@ -130,7 +130,7 @@ impl KeySecret {
     }
 
     async fn get(&self) -> Result<Option<Secret>, KeyError> {
-        let got = self.api.get_opt(NAME).await;
+        let got = self.api.get_opt(SECRET).await;
         got.map_err(|error| self.failed(&told(&error)))
     }
 
@@ -152,7 +152,7 @@ impl KeySecret {
     }
 
     fn name(&self) -> String {
-        format!("{}/{NAME}", self.namespace)
+        format!("{}/{SECRET}", self.namespace)
     }
 
     fn failed(&self, reason: &str) -> KeyError {

@@ -18,11 +18,12 @@ use tracing::{info, warn};
 use super::{
     Failures, Kind, Rendered, Settings,
     cluster::{Cluster, Failure, Seen},
-    objects,
+    objects, own,
     plan::{self, Id, Present},
 };
 use crate::{
     fleet::{Fleet, Published},
+    kubernetes::told,
     resources::ObjectKey,
     telemetry::Instruments,
     translate::Infrastructure,
@@ -128,6 +129,9 @@ impl Provisioner {
         if anew {
             state.resync_at = now + RESYNC;
         }
+        if anew || std::mem::take(&mut state.is_unsettled) {
+            self.settle(state).await;
+        }
         if anew || std::mem::take(&mut state.look_for_orphans) {
             self.release(state).await;
         }
@@ -202,6 +206,19 @@ impl Provisioner {
         outcome
     }
 
+    /// Another try comes with the next look at everything.
+    async fn settle(&self, state: &State) {
+        let Some(settings) = &state.settings else {
+            return;
+        };
+        if let Some(own) = &settings.own {
+            let settled = own::settle(&self.cluster.client, own, &settings.ca_bundle).await;
+            if let Err(error) = settled {
+                warn!(error = %told(&error), "the control plane's own objects have no owner");
+            }
+        }
+    }
+
     /// Removes what belongs to Gateways that have gone to another class.
     async fn release(&self, state: &mut State) {
         for gateway in plan::orphans(&state.wanted, &state.present) {
@@ -271,6 +288,8 @@ struct State {
     wanted: BTreeMap<ObjectKey, Vec<Rendered>>,
     retries: BTreeMap<ObjectKey, Retry>,
     look_for_orphans: bool,
+    /// The control plane's own objects are to be looked at.
+    is_unsettled: bool,
     resync_at: Instant,
 }
 
@@ -285,6 +304,7 @@ impl Default for State {
             wanted: BTreeMap::new(),
             retries: BTreeMap::new(),
             look_for_orphans: true,
+            is_unsettled: true,
             // What the leader before applied is not applied again at once.
             resync_at: Instant::now() + RESYNC,
         }
@@ -303,6 +323,7 @@ impl State {
         let all = settings != self.settings;
         if all {
             self.settings = settings;
+            self.is_unsettled = true;
             self.wanted.clear();
         }
         let published = followed.configuration.borrow_and_update().clone();

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::Own;
+
 /// Port at which the control plane takes sessions, in the chart.
 const SESSIONS_PORT: u16 = 9091;
 
@@ -20,6 +22,8 @@ pub struct Settings {
     pub sessions: String,
     /// PEM of the authorities that may sign the control plane's certificate.
     pub ca_bundle: String,
+    /// Where the control plane runs, as far as it is known.
+    pub own: Option<Own>,
 }
 
 /// The part of them that the command line gives.
@@ -42,6 +46,9 @@ pub struct ProvisionArgs {
         default_value = "tidegate-controlplane-sessions"
     )]
     pub sessions_service: String,
+    /// This control plane's Deployment: what it makes for itself goes with it
+    #[arg(long, value_name = "NAME")]
+    pub deployment: Option<String>,
 }
 
 impl ProvisionArgs {
@@ -63,6 +70,10 @@ impl ProvisionArgs {
                 self.sessions_service
             ),
             ca_bundle: ca_bundle?,
+            own: self.deployment.clone().map(|deployment| Own {
+                namespace: namespace.to_owned(),
+                deployment,
+            }),
         })
     }
 }

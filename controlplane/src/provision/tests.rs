@@ -20,6 +20,7 @@ fn settings() -> Settings {
         image_pull_secrets: vec![],
         sessions: "https://tidegate-controlplane-sessions.tidegate-system.svc:9091".into(),
         ca_bundle: "PEM".into(),
+        own: None,
     }
 }
 
