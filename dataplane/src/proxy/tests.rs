@@ -2,6 +2,7 @@
 
 mod client;
 mod client_certificates;
+mod datagrams;
 mod downstream;
 mod extended;
 mod harness;

@@ -171,13 +171,31 @@ async fn over_quic(
     name: &ServerName<'static>,
     host: &str,
 ) -> io::Result<(u16, String)> {
+    let (endpoint, connection) = connect(tls, address, &name.to_str()).await?;
+    let answer = ask(connection, host).await;
+    endpoint.close(0x100_u32.into(), b"");
+    endpoint.wait_idle().await;
+    answer
+}
+
+/// A QUIC connection, and what it lives on.
+pub(super) async fn connect(
+    tls: &ClientConfig,
+    address: SocketAddr,
+    name: &str,
+) -> io::Result<(quinn::Endpoint, quinn::Connection)> {
     let crypto = QuicClientConfig::try_from(tls.clone()).map_err(io::Error::other)?;
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap())?;
     let connecting = endpoint
-        .connect_with(config, address, &name.to_str())
+        .connect_with(config, address, name)
         .map_err(io::Error::other)?;
     let connection = connecting.await?;
+    Ok((endpoint, connection))
+}
+
+/// GETs `/` of `host` over HTTP/3, which nothing has spoken on the connection yet.
+pub(super) async fn ask(connection: quinn::Connection, host: &str) -> io::Result<(u16, String)> {
     let (mut driver, mut sender) = h3::client::new(h3_quinn::Connection::new(connection))
         .await
         .map_err(io::Error::other)?;
@@ -196,8 +214,6 @@ async fn over_quic(
     };
     let answer = exchange.await.map_err(io::Error::other);
     driver.abort();
-    endpoint.close(0x100_u32.into(), b"");
-    endpoint.wait_idle().await;
     answer
 }
 

@@ -241,7 +241,7 @@ async fn backend(
     builder.set_private_key(&key).unwrap();
     let mut store = X509StoreBuilder::new().unwrap();
     store
-        .add_cert(&X509::from_pem(authority.pem.as_bytes()).unwrap())
+        .add_cert(X509::from_pem(authority.pem.as_bytes()).unwrap())
         .unwrap();
     builder.set_cert_store(store.build());
     builder.set_session_id_context(b"backend").unwrap();
