@@ -12,7 +12,7 @@
 
 {{/* Names of objects without a namespace are shared by all releases. */}}
 {{- define "tidegate.clusterName" -}}
-{{- if eq .Release.Namespace (printf "%s-system" (include "tidegate.name" .)) -}}
+{{- if has .Release.Namespace (list (include "tidegate.name" .) (printf "%s-system" (include "tidegate.name" .))) -}}
 {{ include "tidegate.name" . }}
 {{- else -}}
 {{ include "tidegate.name" . }}-{{ .Release.Namespace }}
