@@ -17,27 +17,32 @@ pub(super) struct Claims(BTreeMap<String, BTreeMap<RouteKind, Names>>);
 struct Names(BTreeMap<String, String>);
 
 impl Claims {
-    /// Claims names at a listener, or tells the route of another kind that has one of them.
+    /// The route of another kind that has one of these names at a listener.
+    pub(super) fn holder(
+        &self,
+        listener: &str,
+        kind: RouteKind,
+        names: &BTreeSet<String>,
+    ) -> Option<&str> {
+        let kinds = self.0.get(listener)?.iter();
+        let mut others = kinds.filter(|(other, _)| **other != kind);
+        others.find_map(|(_, taken)| names.iter().find_map(|name| taken.holder(name)))
+    }
+
+    /// Keeps other kinds of routes from these names at a listener.
     pub(super) fn claim(
         &mut self,
         listener: &str,
         kind: RouteKind,
         names: &BTreeSet<String>,
         route: &str,
-    ) -> Result<(), String> {
+    ) {
         let kinds = self.0.entry(listener.to_owned()).or_default();
-        let others = kinds.iter().filter(|(other, _)| **other != kind);
-        for (_, taken) in others {
-            if let Some(holder) = names.iter().find_map(|name| taken.holder(name)) {
-                return Err(holder.to_owned());
-            }
-        }
         let own = &mut kinds.entry(kind).or_default().0;
         for name in names {
             own.entry(backwards(name))
                 .or_insert_with(|| route.to_owned());
         }
-        Ok(())
     }
 }
 
@@ -90,16 +95,13 @@ mod tests {
         ] {
             let mut claims = Claims::default();
             let names = |name: &str| BTreeSet::from([name.to_owned()]);
-            assert_eq!(
-                claims.claim("one", RouteKind::Http, &names(http), "HTTPRoute"),
-                Ok(())
-            );
-            let other = claims.claim("other", RouteKind::Grpc, &names(grpc), "GRPCRoute");
-            assert_eq!(other, Ok(()), "{http} {grpc}");
-            let second = claims.claim("one", RouteKind::Grpc, &names(grpc), "GRPCRoute");
-            assert_eq!(second.is_err(), meet, "{http} {grpc}");
-            let same = claims.claim("one", RouteKind::Http, &names(http), "HTTPRoute");
-            assert_eq!(same, Ok(()));
+            claims.claim("one", RouteKind::Http, &names(http), "HTTPRoute a/b");
+            let holder = claims.holder("one", RouteKind::Grpc, &names(grpc));
+            assert_eq!(holder, meet.then_some("HTTPRoute a/b"), "{http} {grpc}");
+            let elsewhere = claims.holder("other", RouteKind::Grpc, &names(grpc));
+            assert_eq!(elsewhere, None, "{http} {grpc}");
+            let own = claims.holder("one", RouteKind::Http, &names(http));
+            assert_eq!(own, None, "{http} {grpc}");
         }
     }
 }

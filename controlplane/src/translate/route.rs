@@ -181,21 +181,20 @@ impl RoutePlan<'_> {
             if names.is_empty() {
                 continue;
             }
-            if self.refused.is_none() {
-                let claimed =
-                    claims.claim(&listener.id, self.form.kind, &names, &self.form.label());
-                if let Err(holder) = claimed {
-                    taken.push(format!(
-                        "listener {}: the older {holder} has a host name of this route there; give one of the \
-                         two another host name or listener",
-                        listener.spec.name
-                    ));
-                    continue;
-                }
+            if let Some(holder) = claims.holder(&listener.id, self.form.kind, &names) {
+                taken.push(format!(
+                    "listener {}: the older {holder} has a host name of this route there; give one of the \
+                     two another host name or listener",
+                    listener.spec.name
+                ));
+                continue;
             }
             attached = true;
-            if self.refused.is_none() && counted.insert(listener.id.clone()) {
-                listener.attached += 1;
+            if self.refused.is_none() {
+                claims.claim(&listener.id, self.form.kind, &names, &self.form.label());
+                if counted.insert(listener.id.clone()) {
+                    listener.attached += 1;
+                }
             }
             if listener.config.is_some() {
                 self.attachments
