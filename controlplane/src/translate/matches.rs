@@ -146,7 +146,7 @@ fn path_match(spec: Option<&HttpPathMatch>, field: &str) -> Result<v1::path_matc
             Ok(v1::path_match::Kind::Prefix(prefix.to_owned()))
         }
         "RegularExpression" => {
-            check_regex(value, true, field)?;
+            check_regex(value, true, &format!("{field}.value"))?;
             Ok(v1::path_match::Kind::Regex(value.to_owned()))
         }
         other => Err(unknown_type(
@@ -180,7 +180,7 @@ fn values(
         let kind = match spec.type_.as_deref().unwrap_or("Exact") {
             "Exact" => v1::value_match::Kind::Exact(spec.value.clone()),
             "RegularExpression" => {
-                check_regex(&spec.value, false, &field)?;
+                check_regex(&spec.value, false, &format!("{field}.value"))?;
                 v1::value_match::Kind::Regex(spec.value.clone())
             }
             other => return Err(unknown_type(other, &field, "Exact, RegularExpression")),
@@ -227,7 +227,7 @@ fn check_regex(pattern: &str, of_path: bool, field: &str) -> Result<(), Fault> {
             .unwrap_or_default()
             .trim_start_matches("error: ");
         let problem = format!("`{pattern}` is no regular expression: {problem}; write RE2 syntax");
-        Fault::unsupported(format_args!("{field}.value"), problem)
+        Fault::unsupported(field, problem)
     })
 }
 
