@@ -231,7 +231,7 @@ async fn what_must_not_be_started_is_refused() {
         session_listen: "0.0.0.0:0".parse().unwrap(),
         ..folders.config()
     };
-    assert!(refused(open).await.contains("not encrypted yet"));
+    assert!(refused(open).await.contains("not encrypted"));
 
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config {

@@ -36,6 +36,8 @@ pub(crate) struct Dialer(Option<Arc<Trust>>);
 pub(crate) enum DialError {
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error("no address: {0}")]
+    Address(#[from] io::Error),
     // Its own text is only that it failed.
     #[error("no connection: {}", cause(.0))]
     Connect(#[from] tonic::transport::Error),
@@ -69,8 +71,12 @@ async fn connect(
     connector: Option<boring::ssl::SslConnector>,
 ) -> Result<Channel, DialError> {
     let scheme = if connector.is_some() { "https" } else { "http" };
-    let uri = format!("{scheme}://{}", replica.address);
-    let endpoint = Endpoint::from_shared(uri)?
+    let origin: Uri = format!("{scheme}://{}", replica.address)
+        .parse()
+        .map_err(io::Error::other)?;
+    // TLS is the connector's, whatever tonic could do itself.
+    let endpoint = Endpoint::from_shared(format!("http://{}", replica.address))?
+        .origin(origin)
         .connect_timeout(CONNECT + HANDSHAKE)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)

@@ -140,6 +140,7 @@ impl Link {
         let mut offered = Offered::default();
         let mut followed = false;
         let mut again = None;
+        let mut unanswered = None;
         let mut answers = FuturesOrdered::new();
         let mut changes = VecDeque::new();
         // What was told without being asked: not twice.
@@ -148,9 +149,11 @@ impl Link {
             if followed && !seat.is_followed() {
                 tracing::info!(replica = %self.replica.address, "no longer followed");
                 followed = false;
+                // What was not given away yet is older than what the other has.
+                changes.clear();
             }
             tokio::select! {
-                message = down.message(), if changes.len() < DOWN_QUEUE => {
+                message = down.message(), if changes.len() < DOWN_QUEUE && unanswered.is_none() => {
                     let SessionDown { message, as_of_ms } = message?.ok_or(Lost::Ended)?;
                     match message {
                         Some(Down::Snapshot(snapshot)) => {
@@ -162,8 +165,9 @@ impl Link {
                                 seat.serves(as_of_ms);
                                 changes.extend(offered.try_snapshot(&mut answers));
                             } else {
-                                let early = self.early(version);
-                                send(&up, early).await?;
+                                // First it is seen whether this one is followed now.
+                                unanswered = Some(version);
+                                again = Some(Instant::now());
                             }
                         }
                         Some(Down::Endpoints(endpoints)) => {
@@ -197,9 +201,15 @@ impl Link {
                     }
                 }
                 Some((version, verdict)) = answers.next(), if !answers.is_empty() => {
-                    let outcome = verdict.map_err(|_| Lost::Stopping)?;
-                    told = Some((version.clone(), outcome.is_ok()));
-                    send(&up, answer(version, outcome)).await?;
+                    match verdict {
+                        Ok(outcome) => {
+                            told = Some((version.clone(), outcome.is_ok()));
+                            send(&up, answer(version, outcome)).await?;
+                        }
+                        // It was dropped for another replica's.
+                        Err(_) if !followed => send(&up, self.early(version)).await?,
+                        Err(_) => return Err(Lost::Stopping),
+                    }
                 }
                 changed = verdicts.changed() => {
                     changed.map_err(|_| Lost::Stopping)?;
@@ -222,8 +232,14 @@ impl Link {
                     again = None;
                     if !followed {
                         match seat.claim(&self.serving_version()) {
-                            Claim::Wait(until) => again = until,
+                            Claim::Wait(until) => {
+                                again = until;
+                                if let Some(version) = unanswered.take() {
+                                    send(&up, self.early(version)).await?;
+                                }
+                            }
                             Claim::Follow => {
+                                unanswered = None;
                                 tracing::info!(replica = %self.replica.address, "followed");
                                 followed = true;
                                 seat.serves(offered.as_of);

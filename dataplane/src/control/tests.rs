@@ -175,12 +175,84 @@ async fn every_replica_has_a_session_and_the_same_snapshot_of_both_is_one() {
     one.snapshot(&snapshot("one")).await;
     one.send(Down::Endpoints(endpoints(&[8001]))).await;
     assert_eq!(one.acked().await, "one");
+    assert_eq!(two.acked().await, "one", "it is told what is served");
     two.snapshot(&snapshot("one")).await;
     assert_eq!(two.acked().await, "one");
     drop((one, first));
     two.snapshot(&snapshot("two")).await;
     assert_eq!(two.acked().await, "two", "one replica is enough");
     assert_eq!(plane.version().as_deref(), Some("two"));
+}
+
+/// Later than any clock's error.
+const LATER: i64 = 60_000;
+
+#[tokio::test]
+async fn a_replica_that_lags_throws_nothing_back_and_learns_what_is_served() {
+    let (mut first, mut second) = (Replica::start().await, Replica::start().await);
+    let plane = Plane::start(&[first.address, second.address], None);
+    let (mut one, mut two) = (first.session().await, second.session().await);
+    one.snapshot_of(&snapshot("three"), LATER).await;
+    assert_eq!(one.acked().await, "three");
+    assert_eq!(
+        two.acked().await,
+        "three",
+        "all are told, though one sent it"
+    );
+
+    two.snapshot_of(&snapshot("two"), 1).await;
+    assert_eq!(two.held().await, "two");
+    drop((one, first));
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(plane.version().as_deref(), Some("three"));
+
+    two.snapshot_of(&snapshot("four"), LATER + 1).await;
+    assert_eq!(
+        two.acked().await,
+        "four",
+        "it has caught up and is followed"
+    );
+    assert_eq!(plane.version().as_deref(), Some("four"));
+}
+
+#[tokio::test]
+async fn what_a_replica_had_ready_is_served_when_the_followed_one_ends() {
+    let (mut first, mut second) = (Replica::start().await, Replica::start().await);
+    let plane = Plane::start(&[first.address, second.address], None);
+    let (mut one, mut two) = (first.session().await, second.session().await);
+    one.snapshot_of(&snapshot("one"), 1).await;
+    one.send(Down::Endpoints(endpoints(&[8001]))).await;
+    assert_eq!(one.acked().await, "one");
+    assert_eq!(two.acked().await, "one");
+    two.snapshot_of(&snapshot("two"), 2).await;
+    two.send(Down::Endpoints(endpoints(&[8002]))).await;
+    assert_eq!(two.held().await, "two");
+    assert_eq!(ports(&plane), [8001]);
+
+    drop((one, first));
+    assert_eq!(two.acked().await, "two");
+    eventually("its addresses too", || ports(&plane) == [8002]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_to_all_replicas() {
+    let (mut first, mut second) = (Replica::start().await, Replica::start().await);
+    let _plane = Plane::start(&[first.address, second.address], None);
+    let (mut one, mut two) = (first.session().await, second.session().await);
+    one.snapshot(&snapshot("good")).await;
+    assert_eq!(one.acked().await, "good");
+    assert_eq!(two.acked().await, "good");
+    let mut broken = snapshot("broken");
+    broken.listeners[1].port = 70_000;
+    one.snapshot(&broken).await;
+    assert_eq!(one.nacked().await.version, "broken");
+    assert_eq!(two.nacked().await.version, "broken");
+    two.snapshot(&broken).await;
+    assert_eq!(
+        two.nacked().await.version,
+        "broken",
+        "it need not be tried again"
+    );
 }
 
 #[tokio::test]

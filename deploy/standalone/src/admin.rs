@@ -34,12 +34,22 @@ pub struct AdminArgs {
     /// Where the admin API is
     #[arg(
         long,
+        visible_alias = "server",
         global = true,
         value_name = "URL",
         env = "TIDEGATE_ADMIN",
         default_value = "http://127.0.0.1:9090"
     )]
     pub admin: String,
+    /// Trust only these certificates for https, PEM
+    #[arg(
+        long = "admin-ca",
+        visible_alias = "ca",
+        global = true,
+        value_name = "FILE",
+        env = "TIDEGATE_ADMIN_CA"
+    )]
+    pub admin_ca: Option<PathBuf>,
     /// File with the admin token [default: $TIDEGATE_TOKEN, or admin.token in the state folder]
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -103,6 +113,7 @@ pub struct AdminClient {
     base: Url,
     authorization: HeaderValue,
     token_from: String,
+    only: Option<PathBuf>,
     authority: PathBuf,
 }
 
@@ -129,6 +140,7 @@ impl AdminClient {
             base,
             authorization,
             token_from,
+            only: args.admin_ca.clone(),
             authority: args.state.authority(),
         })
     }
@@ -240,7 +252,7 @@ impl AdminClient {
             .map_err(|e| unreachable(e.to_string()))?;
         let tls = origin
             .tls
-            .then(|| trust::client_config(None, &self.authority, &[b"http/1.1"]));
+            .then(|| trust::client_config(self.only.as_deref(), &self.authority, &[b"http/1.1"]));
         let tls = tls.transpose().map_err(|e| unreachable(format!("{e:#}")))?;
         tcp::Connection::open(origin, &addresses, tls, false)
             .await

@@ -23,3 +23,4 @@ mod slow;
 mod smuggling;
 mod streams;
 mod telemetry;
+mod trust;

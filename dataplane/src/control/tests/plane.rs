@@ -81,6 +81,25 @@ impl Session {
         .await
     }
 
+    /// As of a time.
+    pub(super) async fn snapshot_of(&self, snapshot: &v1::Snapshot, as_of_ms: i64) {
+        let message = SessionDown {
+            message: Some(Down::Snapshot(snapshot.clone())),
+            as_of_ms,
+        };
+        let sent = self.down.send(Ok(message)).await;
+        sent.expect("the session lives");
+    }
+
+    pub(super) async fn held(&mut self) -> String {
+        self.next(|up| match up {
+            Up::Held(held) => Some(held.version),
+            Up::Ack(ack) => panic!("taken: {ack:?}"),
+            _ => None,
+        })
+        .await
+    }
+
     pub(crate) async fn nacked(&mut self) -> v1::Nack {
         self.next(|up| match up {
             Up::Nack(nack) => Some(nack),

@@ -53,6 +53,7 @@ fn client(admin: &str, folder: &Path, token: &str) -> Result<AdminClient, AdminE
     std::fs::write(&file, token).expect("written");
     AdminClient::new(&AdminArgs {
         admin: admin.into(),
+        admin_ca: None,
         token_file: Some(file),
         output: Output::Table,
         state: StateArgs {
@@ -124,6 +125,7 @@ fn a_missing_token_or_a_bad_address_is_found_before_anything_is_sent() {
     let folder = tempfile::tempdir().expect("temp dir");
     let missing = AdminClient::new(&AdminArgs {
         admin: "http://127.0.0.1:9090".into(),
+        admin_ca: None,
         token_file: Some(folder.path().join("missing")),
         output: Output::Table,
         state: StateArgs {
