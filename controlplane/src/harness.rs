@@ -1,6 +1,7 @@
 //! For tests: the servers of a control plane on loopback, without a source, and a
 //! dataplane that does what a test says.
 
+mod api_server;
 mod dataplane;
 
 use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -10,7 +11,10 @@ use serde_json::Value;
 use tidegate_proto::v1;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub(crate) use self::dataplane::{FakeDataplane, FakeReporter};
+pub(crate) use self::{
+    api_server::ApiServer,
+    dataplane::{FakeDataplane, FakeReporter},
+};
 use crate::{
     api::{self, Access, Measure, Operations, Probes},
     fleet::{Fleet, Patience, Published},

@@ -26,14 +26,25 @@ use crate::kubernetes::told;
 
 /// Name of the Lease.
 pub const LEASE: &str = "tidegate-controlplane";
-/// How long a Lease holds that nobody renews.
-const DURATION: Duration = Duration::from_secs(12);
-/// How long after a renewal was begun the holder may write. A write may take the rest of
-/// the Lease's time.
-const DEADLINE: Duration = Duration::from_secs(8);
-const RENEWAL: Duration = Duration::from_secs(3);
-/// Between looks of those who wait, and after a renewal that failed.
-const LOOK: Duration = Duration::from_secs(1);
+/// How a Lease is held.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long a Lease holds that nobody renews.
+    duration: Duration,
+    /// How long after a renewal was begun the holder may write. A write may take the rest
+    /// of the Lease's time.
+    deadline: Duration,
+    renewal: Duration,
+    /// Between looks of those who wait, and after a renewal that failed.
+    look: Duration,
+}
+
+const PACE: Pace = Pace {
+    duration: Duration::from_secs(12),
+    deadline: Duration::from_secs(8),
+    renewal: Duration::from_secs(3),
+    look: Duration::from_secs(1),
+};
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest that anything that needs leadership may take once it began.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,6 +55,7 @@ pub(crate) struct Candidate {
     me: String,
     leads: watch::Sender<bool>,
     gauge: Gauge<u64>,
+    pace: Pace,
     seen: Option<Seen>,
 }
 
@@ -56,6 +68,7 @@ impl Candidate {
             me,
             leads: watch::Sender::new(false),
             gauge,
+            pace: PACE,
             seen: None,
         }
     }
@@ -74,18 +87,18 @@ impl Candidate {
             let limit = until.map_or(CALL_TIMEOUT, |until| CALL_TIMEOUT.min(until - begun));
             let next = match timeout(limit, self.attempt()).await {
                 Ok(Ok(true)) => {
-                    until = Some(begun + DEADLINE);
-                    begun + RENEWAL
+                    until = Some(begun + self.pace.deadline);
+                    begun + self.pace.renewal
                 }
                 Ok(Ok(false)) => {
                     until = None;
-                    begun + LOOK
+                    begun + self.pace.look
                 }
                 Ok(Err(error)) => {
                     debug!(error = told(&error), "cannot take or renew the Lease");
-                    begun + LOOK
+                    begun + self.pace.look
                 }
-                Err(_) => begun + LOOK,
+                Err(_) => begun + self.pace.look,
             };
             self.tell(until);
             let next = until.map_or(next, |until| next.min(until));
@@ -143,15 +156,15 @@ impl Candidate {
         let written = match (next, found) {
             (Move::Wait, _) => return Ok(false),
             (_, None) => {
-                let lease = lease::first(LEASE, &self.me, DURATION, time);
+                let lease = lease::first(LEASE, &self.me, self.pace.duration, time);
                 self.api.create(&asked, &lease).await
             }
             (Move::Take, Some(lease)) => {
-                let lease = lease::taken(lease, &self.me, DURATION, time);
+                let lease = lease::taken(lease, &self.me, self.pace.duration, time);
                 self.api.replace(LEASE, &asked, &lease).await
             }
             (Move::Renew, Some(lease)) => {
-                let lease = lease::renewed(lease, DURATION, time);
+                let lease = lease::renewed(lease, self.pace.duration, time);
                 self.api.replace(LEASE, &asked, &lease).await
             }
         };

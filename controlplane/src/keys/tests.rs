@@ -79,3 +79,45 @@ async fn keys_rotate_by_age() {
     }
     assert_eq!(watch.borrow().ticket[0].id, newest + 1);
 }
+
+#[tokio::test]
+async fn replicas_share_one_ring_and_follow_each_others_rotations() {
+    let secrets = "/api/v1/secrets";
+    let server = crate::harness::ApiServer::new(&[secrets]);
+    let replica = async || {
+        let secret = KeySecret::new(server.client(), "tidegate");
+        std::sync::Arc::new(KeyStore::shared(secret, 1).await.unwrap())
+    };
+    let (one, two) = (replica().await, replica().await);
+    assert!(*one.watch().borrow() == *two.watch().borrow());
+    let following = std::sync::Arc::clone(&one);
+    tokio::spawn(async move { following.follow().await });
+    let mut watch = one.watch();
+    watch.borrow_and_update();
+    let rotated = two.rotate(2).await.unwrap();
+    let patience = Duration::from_secs(30);
+    let seen = watch.wait_for(|keys| *keys == rotated);
+    tokio::time::timeout(patience, seen)
+        .await
+        .expect("followed in time")
+        .unwrap();
+    assert_eq!(one.rotated_at_ms(), 2);
+
+    // One after the other, however little either knows of the other's.
+    let again = one.rotate(3).await.unwrap();
+    let last = two.rotate(4).await.unwrap();
+    assert_eq!(last.ticket[1], again.ticket[0]);
+
+    // Removed by somebody: it comes back as it was.
+    watch.wait_for(|keys| *keys == last).await.unwrap();
+    server.delete(secrets, "tidegate", "tidegate-keys");
+    let restored = async {
+        while server.get(secrets, "tidegate", "tidegate-keys").is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(patience, restored)
+        .await
+        .expect("made again in time");
+    assert!(*replica().await.watch().borrow() == last);
+}

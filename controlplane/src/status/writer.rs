@@ -223,3 +223,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

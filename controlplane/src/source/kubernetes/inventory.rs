@@ -235,7 +235,3 @@ impl Inventory {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "inventory_tests.rs"]
-mod tests;

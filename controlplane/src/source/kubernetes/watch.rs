@@ -25,7 +25,7 @@ use crate::{resources::ObjectKey, telemetry::Instruments};
 /// A dead connection is noticed a little later.
 const WATCH_SECONDS: u32 = 60;
 /// Between looks for a kind that the API server does not have.
-const ABSENT_RETRY: Duration = Duration::from_secs(5);
+const ABSENT_RETRY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5_000 });
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// How long a permission that is not there holds up the start.

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::super::{Observed, Place};
 use crate::{kubernetes::told, leader::WRITE_TIMEOUT, source::kubernetes::resource};
@@ -60,7 +60,6 @@ pub(super) async fn write(
     .await;
     match written {
         Ok(Ok(object)) => {
-            info!(kind, object = %key, "status written");
             debug!(kind, object = %key, %status, "status written");
             let DynamicObject {
                 metadata, mut data, ..
