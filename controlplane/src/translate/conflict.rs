@@ -6,11 +6,15 @@ use super::{Fault, listener::ListenerPlan};
 use crate::gateway_api::Listener;
 
 /// The listeners of one list, by index, that conflict with another of it. None of them
-/// wins: which was meant cannot be known.
-pub(super) fn conflicts(listeners: &[Listener]) -> BTreeMap<usize, Fault> {
+/// wins: which was meant cannot be known. Those that `out` says are out already, and harm
+/// no other.
+pub(super) fn conflicts(
+    listeners: &[Listener],
+    out: impl Fn(usize) -> bool,
+) -> BTreeMap<usize, Fault> {
     let mut by_port: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
     for (index, listener) in listeners.iter().enumerate() {
-        if is_served(listener) {
+        if is_served(listener) && !out(index) {
             by_port.entry(listener.port).or_default().push(index);
         }
     }

@@ -168,7 +168,7 @@ impl<'a> GatewayPlan<'a> {
     fn read_listeners(&mut self, resources: &'a Resources, options: &Options) {
         let own = &self.spec().listeners;
         let mut claims = conflict::Claims::default();
-        let mut conflicts = conflict::conflicts(own);
+        let mut conflicts = conflict::conflicts(own, |_| false);
         for (index, spec) in own.iter().enumerate() {
             let place = Place::new(own, index, None);
             let conflict = conflicts.remove(&index);
@@ -196,11 +196,18 @@ impl<'a> GatewayPlan<'a> {
         claims: &mut conflict::Claims,
     ) {
         let specs = &entry.object.spec.listeners;
-        let mut conflicts = conflict::conflicts(specs);
-        let start = self.listeners.len();
+        let mut conflicts = BTreeMap::new();
         for (index, spec) in specs.iter().enumerate() {
+            if let Some(fault) = claims.conflict(index, spec) {
+                conflicts.insert(index, fault);
+            }
+        }
+        let among = conflict::conflicts(specs, |index| conflicts.contains_key(&index));
+        conflicts.extend(among);
+        let start = self.listeners.len();
+        for index in 0..specs.len() {
             let place = Place::new(specs, index, Some(key));
-            let conflict = claims.conflict(index, spec).or(conflicts.remove(&index));
+            let conflict = conflicts.remove(&index);
             let plan = listener::plan(resources, options, self, place, conflict);
             self.listeners.push(plan);
         }
