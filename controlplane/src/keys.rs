@@ -72,7 +72,7 @@ pub struct KeyStore {
 
 enum Place {
     File(PathBuf),
-    Secret(KeySecret),
+    Secret(Box<KeySecret>),
 }
 
 impl KeyStore {
@@ -100,7 +100,7 @@ impl KeyStore {
     /// Reads the Secret that all replicas share, or makes it with new keys.
     pub(crate) async fn shared(secret: KeySecret, now_ms: i64) -> Result<Self, KeyError> {
         let ring = secret.read_or_make(now_ms).await?;
-        Ok(Self::new(Place::Secret(secret), ring))
+        Ok(Self::new(Place::Secret(Box::new(secret)), ring))
     }
 
     fn new(place: Place, ring: KeyRing) -> Self {

@@ -46,7 +46,7 @@ pub struct ControlPlane {
 /// Where resources come from, begun.
 enum Resources {
     Files(watch::Receiver<Arc<Sourced>>),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 impl ControlPlane {
@@ -80,7 +80,7 @@ impl ControlPlane {
             ),
             Source::Kubernetes(settings) => {
                 let cluster = Cluster::find(settings).await?;
-                (cluster.keys().await?, Resources::Cluster(cluster))
+                (cluster.keys().await?, Resources::Cluster(Box::new(cluster)))
             }
         };
         let keys = Arc::new(keys);

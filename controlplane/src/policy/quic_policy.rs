@@ -2,6 +2,8 @@
 
 // KubeSchema copies each type into a function, where `pub` reaches nobody.
 #![expect(unreachable_pub)]
+// Each printed column has a type of its own, and most have the same.
+#![allow(clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};

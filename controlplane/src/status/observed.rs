@@ -43,12 +43,11 @@ impl ObservedStatuses {
         let mut places = self.locked();
         let version =
             |observed: &Observed| observed.resource_version.parse::<u64>().unwrap_or(u64::MAX);
-        if let Some(known) = places.get(&place) {
-            if known == &observed
-                || (known.uid == observed.uid && version(known) > version(&observed))
-            {
-                return;
-            }
+        if let Some(known) = places.get(&place)
+            && (known == &observed
+                || (known.uid == observed.uid && version(known) > version(&observed)))
+        {
+            return;
         }
         places.insert(place, observed);
         drop(places);

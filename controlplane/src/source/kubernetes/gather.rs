@@ -66,7 +66,7 @@ struct Fetched {
 }
 
 enum Work {
-    Fetched(Fetched),
+    Fetched(Box<Fetched>),
     TryAgain(Reference),
 }
 
@@ -106,7 +106,7 @@ impl Gatherer {
                     None => return,
                 },
                 Some(done) = work.join_next() => match done {
-                    Ok(Work::Fetched(fetched)) => self.take(fetched, &mut work),
+                    Ok(Work::Fetched(fetched)) => self.take(*fetched, &mut work),
                     Ok(Work::TryAgain(reference)) => self.inventory.read_again(reference),
                     Err(_) => {}
                 },
@@ -193,7 +193,7 @@ impl Gatherer {
             }
             self.in_flight.insert(reference, false);
             let client = self.client.clone();
-            work.spawn(async move { Work::Fetched(fetched(client, kind, key).await) });
+            work.spawn(async move { Work::Fetched(Box::new(fetched(client, kind, key).await)) });
         }
     }
 

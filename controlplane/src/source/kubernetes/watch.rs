@@ -76,13 +76,9 @@ pub(super) async fn run(
     }
 }
 
-fn api<K: Resource<DynamicType = kube::core::ApiResource>>(
-    client: &Client,
-    watch: &Watch,
-    resource: &kube::core::ApiResource,
-) -> Api<K>
+fn api<K>(client: &Client, watch: &Watch, resource: &kube::core::ApiResource) -> Api<K>
 where
-    K: Resource<Scope = kube::core::DynamicResourceScope>,
+    K: Resource<DynamicType = kube::core::ApiResource, Scope = kube::core::DynamicResourceScope>,
 {
     match watch.namespace.as_deref() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
