@@ -159,6 +159,16 @@ impl HostileRun {
             .collect()
     }
 
+    /// The content of a stream.
+    pub fn content(&self, stream: u64) -> Vec<u8> {
+        let frames = self.summary.stream_map.stream(stream);
+        let data = frames.iter().filter_map(|frame| match frame {
+            H3iFrame::QuicheH3(Frame::Data { payload }) => Some(payload.clone()),
+            _ => None,
+        });
+        data.flatten().collect()
+    }
+
     /// The code with which the server reset a stream.
     pub fn reset(&self, stream: u64) -> Option<u64> {
         self.summary
