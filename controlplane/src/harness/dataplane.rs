@@ -126,7 +126,7 @@ impl FakeDataplane {
                         }))
                         .await;
                     }
-                    Some(Down::Endpoints(_)) | None => {}
+                    Some(Down::Endpoints(_) | Down::Peers(_)) | None => {}
                 }
             }
         })

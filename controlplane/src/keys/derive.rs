@@ -21,7 +21,18 @@ pub fn of_gateway(ring: &v1::Keys, gateway: &str) -> v1::Keys {
         retry: derive("retry", &ring.retry),
         reset: derive("reset", &ring.reset),
         cid: derive("cid", &ring.cid),
+        relay: derive("relay", &ring.relay),
     }
+}
+
+/// The keys of relays among dataplanes of all Gateways, from those of reset tokens: so a
+/// ring is as large as ever, and both change together.
+pub(super) fn relay(reset: &[v1::Key]) -> Vec<v1::Key> {
+    let derive = |key: &v1::Key| v1::Key {
+        id: key.id,
+        material: material(&key.material, "relay", "").into(),
+    };
+    reset.iter().map(derive).collect()
 }
 
 fn material(key: &[u8], kind: &str, gateway: &str) -> Vec<u8> {
@@ -51,7 +62,13 @@ mod tests {
         assert_eq!(one, of_gateway(&ring, "a/one"));
 
         let all = |keys: &v1::Keys| {
-            let kinds = [&keys.ticket, &keys.retry, &keys.reset, &keys.cid];
+            let kinds = [
+                &keys.ticket,
+                &keys.retry,
+                &keys.reset,
+                &keys.cid,
+                &keys.relay,
+            ];
             kinds.into_iter().flatten().cloned().collect::<Vec<_>>()
         };
         let materials: BTreeSet<_> = [&ring, &one, &other]

@@ -6,6 +6,8 @@ use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
 use tidegate_proto::v1;
 
+use super::derive::relay;
+
 /// Bytes of a session ticket key: name 16, HMAC 16, AES 16.
 const TICKET_LENGTH: usize = 48;
 const RETRY_LENGTH: usize = 32;
@@ -72,7 +74,7 @@ impl KeyRing {
 
     /// The keys as a snapshot carries them.
     pub fn to_wire(&self) -> v1::Keys {
-        let wire = |secrets: &[Secret]| {
+        let wire = |secrets: &[Secret]| -> Vec<v1::Key> {
             secrets
                 .iter()
                 .map(|secret| v1::Key {
@@ -81,10 +83,12 @@ impl KeyRing {
                 })
                 .collect()
         };
+        let reset = wire(&self.reset);
         v1::Keys {
             ticket: wire(&self.ticket),
             retry: wire(&self.retry),
-            reset: wire(&self.reset),
+            relay: relay(&reset),
+            reset,
             cid: wire(&self.cid),
         }
     }

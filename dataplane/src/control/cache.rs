@@ -75,7 +75,7 @@ impl Cache {
             match SessionDown::decode_length_delimited(&mut bytes)?.message {
                 Some(Message::Snapshot(found)) => snapshot = Some(found),
                 Some(Message::Endpoints(found)) => endpoints.push(found),
-                Some(Message::Command(_)) | None => {}
+                Some(Message::Command(_) | Message::Peers(_)) | None => {}
             }
         }
         Ok(snapshot.map(|snapshot| (snapshot, endpoints)))

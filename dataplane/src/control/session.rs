@@ -189,6 +189,7 @@ impl Link {
                                 let _ = send(&up, Up::Reply(reply)).await;
                             });
                         }
+                        Some(Down::Peers(_)) => {}
                         // From a control plane that is newer than this.
                         None => {}
                     }

@@ -176,6 +176,7 @@ impl House {
             serving_version: String::new(),
             shards: count as u32,
             started_at_ms: unix_millis(),
+            relay_address: String::new(),
         };
 
         let mut tasks = JoinSet::new();

@@ -52,6 +52,7 @@ pub(crate) fn keys() -> v1::Keys {
         retry: key(32, 2),
         reset: key(32, 3),
         cid: key(16, 4),
+        relay: key(32, 5),
     }
 }
 

@@ -9,7 +9,7 @@ use super::problems::{Object, Problems};
 /// The object that rejections of keys name.
 const OBJECT: &str = "keys";
 
-/// Each list newest first, with at least one.
+/// Each list newest first, with at least one unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// Session tickets (RFC 8446 4.6.1).
@@ -20,6 +20,9 @@ pub struct Keys {
     pub reset: Vec<SecretKey>,
     /// Connection IDs; the low 3 bits of each `id` differ.
     pub cid: Vec<CidKey>,
+    /// What dataplanes of a Gateway relay to each other. None: from a control plane that
+    /// knows of no relays.
+    pub relay: Vec<SecretKey>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -97,11 +100,16 @@ pub(super) fn parse(wire: Option<v1::Keys>, problems: &mut Problems) -> Option<K
         id,
         aes,
     });
+    let relay = match wire.relay.is_empty() {
+        true => Some(Vec::new()),
+        false => list("relay", wire.relay, u32::MAX, &mut object, secret),
+    };
     Some(Keys {
         ticket: ticket?,
         retry: retry?,
         reset: reset?,
         cid: cid?,
+        relay: relay?,
     })
 }
 

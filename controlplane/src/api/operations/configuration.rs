@@ -90,9 +90,10 @@ fn without_secrets(snapshot: &v1::Snapshot) -> v1::Snapshot {
         retry,
         reset,
         cid,
+        relay,
     }) = &mut shown.keys
     {
-        for key in [ticket, retry, reset, cid].into_iter().flatten() {
+        for key in [ticket, retry, reset, cid, relay].into_iter().flatten() {
             key.material = Bytes::new();
         }
     }
@@ -122,6 +123,7 @@ mod tests {
                 retry: vec![key(2)],
                 reset: vec![key(3)],
                 cid: vec![key(4), key(5)],
+                relay: vec![key(6)],
             }),
             ..Default::default()
         };

@@ -146,6 +146,8 @@ mirror! {
         reset: Vec<Key>,
         /// Connection IDs.
         cid: Vec<Key>,
+        /// What dataplanes of a Gateway relay to each other.
+        relay: Vec<Key>,
     }
 
     /// A shared key. The key itself is left out.

@@ -183,6 +183,8 @@ mirror! {
         path_changes: Vec<PathChange>,
         /// Datagrams of this connection dropped because its queue was full.
         incoming_dropped: u64,
+        /// Datagrams of this connection that came or left by way of another dataplane.
+        relayed_datagrams: u64,
     }
 
     /// The peer's address changed (RFC 9000 section 9).

@@ -44,6 +44,8 @@ mirror! {
         shards: u32,
         /// UNIX milliseconds.
         started_at_ms: i64,
+        /// Where it takes packets of its connections from other dataplanes. Empty: nowhere.
+        relay_address: String,
     }
 
     /// A refused snapshot. The one before serves on.

@@ -43,7 +43,9 @@ fn sent(messages: Vec<Message>) -> Vec<String> {
     let show = |message| match message {
         Message::Snapshot(snapshot) => snapshot.version,
         Message::Endpoints(sent) => format!("{}:{}", sent.backend_id, sent.endpoints[0].port),
-        Message::Command(_) => unreachable!("a feed sends no commands"),
+        Message::Command(_) | Message::Peers(_) => {
+            unreachable!("a feed sends neither commands nor peers")
+        }
     };
     messages.into_iter().map(show).collect()
 }
