@@ -189,9 +189,6 @@ impl State {
         self.version += 1;
         let metadata = &mut object["metadata"];
         metadata["resourceVersion"] = self.version.to_string().into();
-        if metadata["uid"].is_null() {
-            metadata["uid"] = format!("uid-{}", self.version).into();
-        }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let key = format!(
             "{}/{}",
@@ -199,11 +196,16 @@ impl State {
             text(&metadata["name"])
         );
         let all = self.collections.entry(collection.to_owned()).or_default();
-        let type_ = if all.contains_key(&key) {
+        let before = all
+            .get(&key)
+            .map(|before| before["metadata"]["uid"].clone());
+        let type_ = if before.is_some() {
             "MODIFIED"
         } else {
             "ADDED"
         };
+        object["metadata"]["uid"] =
+            before.unwrap_or_else(|| format!("uid-{}", self.version).into());
         all.insert(key, object.clone());
         let event = json!({"type": type_, "object": object});
         self.log.push((self.version, collection.to_owned(), event));

@@ -58,9 +58,15 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A problem of a file, as an entry beside those of objects: kind `File`, the place in it
-/// as scope, `Accepted` False.
+/// A problem of a source, as an entry beside the statuses of objects: `Accepted` False. One
+/// of a file has kind `File` and the place in it as scope.
 pub fn of_problem(problem: &Problem) -> v1::ObjectStatus {
+    // Of the API server's, not of a file.
+    if problem.file.is_empty()
+        && let Some((kind, key)) = problem.object.split_once(' ')
+    {
+        return of_object(problem, kind, key);
+    }
     let mut scope = Vec::new();
     if problem.document > 0 {
         scope.push(format!("document {}", problem.document));
@@ -85,6 +91,27 @@ pub fn of_problem(problem: &Problem) -> v1::ObjectStatus {
         conditions: vec![
             (&Condition::new("Accepted", ConditionStatus::False, reason, message, 0)).into(),
         ],
+        ..Default::default()
+    }
+}
+
+/// An object that is left out, in its own place.
+fn of_object(problem: &Problem, kind: &str, key: &str) -> v1::ObjectStatus {
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+    let message = format!("{}; {}", problem.message, problem.remedy);
+    let condition = Condition::new(
+        "Accepted",
+        ConditionStatus::False,
+        "ObjectIgnored",
+        message,
+        0,
+    );
+    v1::ObjectStatus {
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        scope: problem.field.clone(),
+        conditions: vec![(&condition).into()],
         ..Default::default()
     }
 }
