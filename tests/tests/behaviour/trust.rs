@@ -90,7 +90,7 @@ async fn a_control_plane_that_is_not_trusted_learns_nothing() {
     );
     let (control, imposter) = (
         control(home.path()).await,
-        self::control(other.path()).await,
+        control(other.path()).await,
     );
     let plane = dataplane(home.path(), "own", &[&imposter, &control], TOKEN);
     eventually("a session with the one that is trusted", || async {
