@@ -24,7 +24,7 @@ pub(crate) fn target(address: IpAddr, port: u16, name: &str, authority: &Authori
 
 /// The first Gateway of the chart, trusted by the certificate that the chart made for it.
 pub(crate) fn trusting_secret(namespace: &str, address: IpAddr, port: u16) -> Target {
-    let gateway = get(&["--namespace", namespace, "gateway", "edge"]);
+    let gateway = get(&["--namespace", namespace, "gateway", "tidegate"]);
     let listeners = gateway["spec"]["listeners"].as_array().expect("listeners");
     let secret = listeners
         .iter()

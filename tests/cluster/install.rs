@@ -16,8 +16,8 @@ pub(crate) async fn one_helm_install_ends_with_a_response_over_http3(world: &mut
         "namespace {SYSTEM} is there already; this story begins with nothing"
     );
     world.helm("install", &["gateway.enabled=true"]);
-    object_is(SYSTEM, "gateway/edge", "Programmed", "True").await;
-    let gateway = address(SYSTEM, "edge");
+    object_is(SYSTEM, "gateway/tidegate", "Programmed", "True").await;
+    let gateway = address(SYSTEM, "tidegate");
     let trusted = client::trusting_secret(SYSTEM, gateway, 443);
     let answer = eventually("a response over HTTP/3", || client::fetch(&trusted, "/")).await;
     // There is no route yet, and the gateway says so itself.
@@ -71,7 +71,7 @@ spec:
     ));
     object_is(SHOP, "gateway/edge", "Programmed", "True").await;
     object_is(SHOP, "httproute/shop", "Accepted", "True").await;
-    assert_ne!(address(SHOP, "edge"), address(SYSTEM, "edge"));
+    assert_ne!(address(SHOP, "edge"), address(SYSTEM, "tidegate"));
 
     let target = world.https();
     let answer = eventually("the route is served over HTTP/3", || async {

@@ -11,10 +11,9 @@ use crate::{
 
 fn holder() -> String {
     let lease = get(&["--namespace", SYSTEM, "lease", "tidegate-controlplane"]);
-    lease["spec"]["holderIdentity"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+    let identity = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+    // A pod's name, and which run of it.
+    identity.split('_').next().unwrap_or_default().to_owned()
 }
 
 pub(crate) async fn another_replica_takes_over_from_a_dead_leader_and_no_connection_notices(

@@ -55,7 +55,7 @@ story! {
     install::one_helm_install_ends_with_a_response_over_http3,
     install::a_gateway_gets_its_own_data_plane_and_address,
     install::pods_have_no_privileges,
-    routes::an_edited_route_is_served_within_a_second,
+    routes::an_edited_route_is_served_on_the_same_connection,
     routes::a_route_that_leads_nowhere_answers_500_and_the_others_serve_on,
     routes::five_hundred_routes_are_served_by_all_pods,
     bad_input::each_mistake_gets_its_condition_and_everything_else_serves_on,

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -16,6 +16,8 @@ use crate::{
 /// Speaks to the admin API through `kubectl port-forward`, as an account of the cluster.
 struct Operator {
     forward: Child,
+    /// kubectl ends when nobody reads what it prints.
+    _printed: BufReader<ChildStdout>,
     base: String,
     token: String,
     client: reqwest::Client,
@@ -50,9 +52,8 @@ impl Operator {
             .spawn()
             .expect("kubectl is there");
         let mut line = String::new();
-        BufReader::new(forward.stdout.take().expect("it is piped"))
-            .read_line(&mut line)
-            .expect("kubectl says the port");
+        let mut printed = BufReader::new(forward.stdout.take().expect("it is piped"));
+        printed.read_line(&mut line).expect("kubectl says the port");
         let port = line
             .split(" -> ")
             .next()
@@ -80,6 +81,7 @@ impl Operator {
             .expect("a client");
         Self {
             forward,
+            _printed: printed,
             base: format!("https://localhost:{port}"),
             token,
             client,

@@ -7,7 +7,7 @@ use crate::{
     world::{SHOP, World, apply, eventually, kubectl, object_is, route},
 };
 
-pub(crate) async fn an_edited_route_is_served_within_a_second(world: &mut World) {
+pub(crate) async fn an_edited_route_is_served_on_the_same_connection(world: &mut World) {
     let connection = tidegate_tests::H3::connect(&world.https()).await;
     for version in ["second", "third", "fourth"] {
         apply(&route("shop", "/", version));

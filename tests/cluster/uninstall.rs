@@ -32,9 +32,6 @@ pub(crate) async fn uninstalling_leaves_nothing(_: &mut World) {
             .map(|item| format!("{}/{}", item["kind"].as_str().unwrap_or_default(), item["metadata"]["name"].as_str().unwrap_or_default()))
             .filter(|name| !matches!(name.as_str(), "ConfigMap/kube-root-ca.crt" | "ServiceAccount/default"))
             .collect();
-        if !ours.is_empty() {
-            eprintln!("still there: {ours:?}");
-        }
         ours.is_empty().then_some(())
     })
     .await;

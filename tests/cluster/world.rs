@@ -48,8 +48,9 @@ impl World {
             .image
             .rsplit_once(':')
             .expect("TIDEGATE_IMAGE is repository:tag");
-        let image =
-            format!("image.repository={repository},image.tag={tag},image.pullPolicy=IfNotPresent");
+        let image = format!(
+            "image.registry=,image.repository={repository},image.tag={tag},image.pullPolicy=IfNotPresent"
+        );
         let mut arguments = vec![
             verb,
             RELEASE,

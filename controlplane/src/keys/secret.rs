@@ -23,6 +23,8 @@ const FIELD: &str = "keys.json";
 /// Others may write at the same time, not for ever.
 const ATTEMPTS: usize = 5;
 const BACKOFF: Duration = Duration::from_secs(2);
+/// Longer than pods take to end.
+const UNINSTALL: Duration = Duration::from_secs(15);
 
 pub(crate) struct KeySecret {
     api: Api<Secret>,
@@ -86,14 +88,18 @@ impl KeySecret {
                     Ok(ring) => changed(ring),
                     Err(error) => error!(%error, "the keys before serve on"),
                 },
-                Ok(None) => match self.make(&own()).await {
-                    Ok(true) => warn!(
-                        secret = self.name(),
-                        "was removed, and made again with the keys in use"
-                    ),
-                    Ok(false) => {}
-                    Err(error) => error!(%error, "the keys serve on, but are not kept"),
-                },
+                Ok(None) => {
+                    // An uninstall removes it too, and ends this process a moment later.
+                    sleep(UNINSTALL).await;
+                    match self.make(&own()).await {
+                        Ok(true) => warn!(
+                            secret = self.name(),
+                            "was removed, and made again with the keys in use"
+                        ),
+                        Ok(false) => {}
+                        Err(error) => error!(%error, "the keys serve on, but are not kept"),
+                    }
+                }
                 Err(error) => {
                     warn!(secret = self.name(), %error, "cannot watch the keys; it is tried again");
                     sleep(BACKOFF).await;

@@ -95,7 +95,7 @@ async fn replicas_share_one_ring_and_follow_each_others_rotations() {
     let mut watch = one.watch();
     watch.borrow_and_update();
     let rotated = two.rotate(2).await.unwrap();
-    let patience = Duration::from_secs(30);
+    let patience = Duration::from_secs(60);
     let seen = watch.wait_for(|keys| *keys == rotated);
     tokio::time::timeout(patience, seen)
         .await
