@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test lint clean
+.PHONY: help setup run build test test-cluster lint clean
 
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 # One target folder for all clones: BoringSSL alone takes minutes to build.
@@ -12,7 +12,7 @@ TOOLS := $(CACHE)/tools
 export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## check what building needs, and install it where that is allowed
 	@.ci/setup
@@ -28,6 +28,9 @@ build: setup ## build the binaries as they are shipped
 
 test: setup ## run every test that needs nothing but Rust
 	@.ci/test
+
+test-cluster: setup ## run what needs a Kubernetes: KUBECONFIG and TIDEGATE_IMAGE say which
+	@.ci/test-cluster
 
 lint: setup ## check format, clippy, dependencies and charts
 	@TOOLS="$(TOOLS)" .ci/lint

@@ -88,10 +88,7 @@ async fn a_control_plane_that_is_not_trusted_learns_nothing() {
         TempDir::new().expect("a folder"),
         TempDir::new().expect("a folder"),
     );
-    let (control, imposter) = (
-        control(home.path()).await,
-        control(other.path()).await,
-    );
+    let (control, imposter) = (control(home.path()).await, control(other.path()).await);
     let plane = dataplane(home.path(), "own", &[&imposter, &control], TOKEN);
     eventually("a session with the one that is trusted", || async {
         (connected(&control).await == ["own"]).then_some(())
