@@ -3,7 +3,8 @@
 //! A shard owns its sockets, its connections, its upstream pools and the configuration
 //! that it serves. Nothing on it is shared with another thread but through the edges of
 //! [`edges`]: configuration and commands come in, what was applied and records go out,
-//! and datagrams that landed on the wrong shard go sideways.
+//! and datagrams that landed on the wrong shard go sideways. The one exception is the
+//! register of early flights, because a copy may come to any shard.
 
 mod apply;
 mod bound;
@@ -47,7 +48,7 @@ use crate::{
     snapshot::{BindingKey, Configuration},
     sys,
     telemetry::Telemetry,
-    tls::{Contexts, TcpAcceptor},
+    tls::{Contexts, EarlyData, TcpAcceptor},
 };
 
 /// A shard, as everything on its thread sees it.
@@ -68,6 +69,7 @@ pub struct Shard {
     pub mirrors: Rc<Cell<usize>>,
     /// Traces of requests.
     pub telemetry: Arc<Telemetry>,
+    early_data: Arc<EarlyData>,
     configuration: RefCell<Rc<Configuration>>,
     bound: RefCell<BTreeMap<BindingKey, Bound>>,
     contexts: RefCell<Contexts>,
@@ -173,6 +175,8 @@ pub struct Surroundings {
     pub records: audit::Sink,
     /// Traces of requests.
     pub telemetry: Arc<Telemetry>,
+    /// What shards know together of early data.
+    pub early_data: Arc<EarlyData>,
 }
 
 /// Starts a shard for each of `metrics`, and wires the rings between them.
@@ -229,6 +233,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         applied,
         records,
         telemetry,
+        early_data,
     } = surroundings;
     let Edges {
         mut commands,
@@ -262,6 +267,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         upstreams: Pools::default(),
         mirrors: Rc::default(),
         telemetry,
+        early_data,
         configuration: RefCell::new(Rc::new(Configuration::clone(&first))),
         bound: RefCell::default(),
         contexts: RefCell::default(),

@@ -1,5 +1,6 @@
 //! Every `unsafe` of the data plane: batched datagram calls, their control messages, the
-//! affinity of a thread, and the ticket-key callback that BoringSSL wants.
+//! affinity of a thread, and what BoringSSL has that `boring` does not show: the ticket-key
+//! callback and early data.
 //!
 //! The rest of the crate sees safe functions that own or borrow what the kernel touches
 //! for exactly as long as the call lasts.
@@ -13,7 +14,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use boring::ssl::SslContextBuilder;
+use boring::{
+    error::ErrorStack,
+    ssl::{SslContextBuilder, SslRef},
+};
+use foreign_types::ForeignTypeRef as _;
 use socket2::{SockAddr, SockAddrStorage};
 use tokio::io::unix::AsyncFd;
 
@@ -403,5 +408,23 @@ where
         builder.set_ticket_key_callback(move |_ssl, name, iv, cipher, hmac, making| {
             callback(name, iv, cipher, hmac, making)
         });
+    }
+}
+
+/// Lets a QUIC server session take early data (RFC 8446 4.2.10) from clients whose tickets
+/// were made under the same `context`.
+///
+/// # Errors
+/// When BoringSSL has no memory for the context.
+pub(crate) fn accept_early_data(ssl: &mut SslRef, context: &[u8]) -> Result<(), ErrorStack> {
+    // SAFETY: the session is borrowed for the calls, and BoringSSL copies the context.
+    let set = unsafe {
+        boring_sys::SSL_set_early_data_enabled(ssl.as_ptr(), 1);
+        boring_sys::SSL_set_quic_early_data_context(ssl.as_ptr(), context.as_ptr(), context.len())
+    };
+    if set == 1 {
+        Ok(())
+    } else {
+        Err(ErrorStack::get())
     }
 }

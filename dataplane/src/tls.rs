@@ -6,8 +6,10 @@
 //! is new in it ([`Contexts`]); connections that live keep theirs. Session tickets are made
 //! with the shared keys ([`Tickets`]) and bound to listener, transport and the authorities
 //! of clients, so that a session never resumes across virtual hosts. What a handshake was
-//! made under stays with its session ([`Terms`]).
+//! made under stays with its session ([`Terms`]). Early data is for listeners that ask for it
+//! ([`EarlyData`]).
 
+mod early_data;
 mod host;
 mod quic;
 mod tcp;
@@ -29,6 +31,7 @@ use boring::{
 
 use self::host::Host;
 pub use self::{
+    early_data::{EarlyData, Flight},
     host::Contexts,
     quic::quic_config,
     tcp::{AcceptError, TcpAcceptor},
@@ -68,18 +71,21 @@ impl Door {
     }
 }
 
-/// Builds the root context of a binding.
+/// Builds the root context of a binding. `early_data`: the context that tickets must have for
+/// it, if the door can take any.
 fn root(
     door: Door,
     binding: &Arc<Binding>,
     tickets: &Tickets,
     contexts: &mut Contexts,
+    early_data: Option<[u8; 32]>,
 ) -> Result<SslContextBuilder, TlsError> {
     let hosts: Vec<Vec<Host>> = binding
         .listeners
         .iter()
         .map(|listener| {
-            let host = |certificate| Host::new(door, listener, certificate, tickets, contexts);
+            let host =
+                |certificate| Host::new(door, listener, certificate, tickets, contexts, early_data);
             listener.certificates.iter().map(host).collect()
         })
         .collect::<Result<_, _>>()?;

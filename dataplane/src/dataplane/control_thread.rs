@@ -144,6 +144,7 @@ impl House {
             applied: applied_to,
             records,
             telemetry,
+            early_data: Arc::default(),
         };
         let shards = shard::spawn_all(&surroundings, metrics.shards())
             .context("the shards' threads cannot start")?;

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     audit::Ledger,
-    quic::metrics::{DatagramDrop, HandshakeFailure, Layer, Reply, RequestRejected, Side},
+    quic::metrics::{
+        DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Reply, RequestRejected, Side,
+    },
 };
 
 /// Sums of all shards: one number for each set of attributes.
@@ -214,6 +216,18 @@ impl Registrar<'_> {
             "Handshakes that were completed.",
             self.by("tidegate.resumed", &["false", "true"], |shard, index| {
                 [&shard.quic.handshakes, &shard.quic.resumed][index].value()
+            }),
+        );
+        let outcomes: Vec<_> = EarlyDataOutcome::ALL
+            .iter()
+            .map(|outcome| outcome.as_str())
+            .collect();
+        self.counter(
+            "tidegate.quic.early_data",
+            "{handshake}",
+            "Handshakes with early data by what became of it.",
+            self.by("outcome", &outcomes, |shard, index| {
+                shard.quic.early_data.at(index).value()
             }),
         );
         let failures: Vec<_> = HandshakeFailure::ALL

@@ -12,7 +12,7 @@ use super::{
     close_code::{self, CODES},
 };
 use crate::quic::metrics::{
-    DatagramDrop, HandshakeFailure, Layer, Metrics, Reply, RequestRejected, Side,
+    DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Metrics, Reply, RequestRejected, Side,
 };
 
 /// Seconds: handshakes take a round trip and some cryptography.
@@ -45,6 +45,7 @@ pub(super) struct QuicMetrics {
     pub(super) close_frames: [Counters<{ CODES.len() }>; 4],
     pub(super) handshakes: Counter,
     pub(super) resumed: Counter,
+    pub(super) early_data: Counters<{ EarlyDataOutcome::ALL.len() }>,
     pub(super) handshakes_failed: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(super) admission_refused: Counter,
     pub(super) paths_changed: Counter,
@@ -87,6 +88,7 @@ impl QuicMetrics {
             close_frames: Default::default(),
             handshakes: Counter::default(),
             resumed: Counter::default(),
+            early_data: Counters::default(),
             handshakes_failed: Counters::default(),
             admission_refused: Counter::default(),
             paths_changed: Counter::default(),
@@ -189,6 +191,10 @@ impl Metrics for ShardMetrics {
         }
         self.quic.handshake_queued.record(queued.as_secs_f64());
         self.quic.handshake_elapsed.record(elapsed.as_secs_f64());
+    }
+
+    fn early_data(&self, outcome: EarlyDataOutcome) {
+        self.quic.early_data.at(outcome as usize).one();
     }
 
     fn handshake_failed(&self, reason: HandshakeFailure) {

@@ -5,6 +5,7 @@
 //! only when QUIC has room for it, and a request's body is read only while the task has
 //! room, so that flow control reaches through the gateway in both directions.
 
+mod early;
 mod head;
 mod respond;
 mod stream;
@@ -55,6 +56,8 @@ struct Serving {
     streams: HashMap<u64, Stream>,
     unheard: Unheard,
     requests: u64,
+    /// Requests may wait for the handshake to be complete.
+    holding: bool,
     /// First request id that was not seen yet.
     next_id: u64,
     /// First request id that is refused.
@@ -104,6 +107,7 @@ impl ApplicationOverQuic for H3 {
             streams: HashMap::new(),
             unheard: Unheard::default(),
             requests: 0,
+            holding: false,
             next_id: 0,
             refused_from: None,
             goaway: None,
@@ -188,6 +192,9 @@ impl Serving {
         qconn: &mut QuicheConnection,
         peer: SocketAddr,
     ) -> Result<(), ApplicationError> {
+        if self.holding && qconn.is_established() {
+            self.release(peer);
+        }
         self.unheard.notice(qconn.readable(), Instant::now());
         // No request here has a use for them (RFC 9297 2.1).
         while qconn.dgram_recv_buf().is_ok() {
@@ -222,6 +229,7 @@ impl Serving {
             h3::Event::Finished => {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.finish_upload();
+                    stream.serve_early();
                 }
             }
             h3::Event::Reset(_) => {
@@ -252,9 +260,25 @@ impl Serving {
         };
         self.requests += 1;
         self.origin.set_peer(peer);
-        let (stream, body) = Stream::new(id, self.ready.clone(), more_frames);
-        let stream = stream.serve(self.origin.clone(), head.map(|()| body));
+        let (mut stream, body) = Stream::new(id, self.ready.clone(), more_frames);
+        let request = head.map(|()| body);
+        if qconn.is_established() {
+            stream.serve(self.origin.clone(), request);
+        } else {
+            stream.hold(self.origin.clone(), request);
+            stream.serve_early();
+            self.holding = true;
+        }
         self.streams.insert(id, stream);
+    }
+
+    /// The handshake is complete: nothing was a copy.
+    fn release(&mut self, peer: SocketAddr) {
+        self.holding = false;
+        self.origin.set_peer(peer);
+        for stream in self.streams.values_mut() {
+            stream.release();
+        }
     }
 
     /// RFC 9114 4.1.2.

@@ -48,6 +48,8 @@ impl<'a> Attempts<'a> {
     ) -> Option<Again> {
         let retry = self.retry.filter(|_| self.are_left())?;
         let reason = match outcome {
+            // RFC 8470 5.2: the client decides, once its handshake is complete.
+            Ok(StatusCode::TOO_EARLY) => None,
             Ok(status) => retry.codes.contains(&status.as_u16()).then_some("status"),
             Err(Failure::Connect) => Some("connect"),
             Err(Failure::BackendTimeout) => Some("timeout"),

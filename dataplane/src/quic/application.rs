@@ -15,8 +15,9 @@ use super::{
 /// Everything runs on the shard's thread, so nothing here may block.
 #[allow(async_fn_in_trait, reason = "applications never leave their thread")]
 pub trait ApplicationOverQuic: 'static {
-    /// The handshake is complete and admission let the connection in. Called once,
-    /// before everything else.
+    /// The handshake is complete, or there is early data, and admission let the connection
+    /// in. Called once, before everything else. Until quiche says that the connection is
+    /// established, what is read may be a copy of what somebody else sent.
     ///
     /// # Errors
     /// The close to send instead of serving.

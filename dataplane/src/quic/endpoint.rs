@@ -16,6 +16,7 @@ use super::{
 use crate::{
     connections::{Handle, LiveConnection},
     snapshot::SecretKey,
+    tls::Flight,
 };
 
 /// What the connection layer needs of the shard around it.
@@ -28,6 +29,12 @@ pub trait Host {
     fn register(&self, connection: Rc<dyn LiveConnection>) -> Handle;
     /// The connection's memory is given back.
     fn unregister(&self, handle: Handle);
+    /// Early data of a ClientHello with this random was accepted: whether it may be served.
+    /// Without a register none may.
+    fn early_flight(&self, random: [u8; 32]) -> Flight {
+        let _ = random;
+        Flight::NoRoom
+    }
     /// A handshake was completed.
     fn established(&self, handle: Handle, facts: v1::Connection);
     /// Gives datagrams of another shard's connection to that shard. Says whether there was

@@ -37,6 +37,8 @@ pub trait Metrics {
     fn close_frame(&self, side: Side, layer: Layer, code: u64);
     /// A handshake was completed. `queued` is the time that the first packet waited.
     fn handshake_completed(&self, queued: Duration, elapsed: Duration, resumed: bool);
+    /// What became of early data, on listeners that take any.
+    fn early_data(&self, outcome: EarlyDataOutcome);
     /// A handshake ended without a connection.
     fn handshake_failed(&self, reason: HandshakeFailure);
     /// Admission refused an established connection.
@@ -138,6 +140,42 @@ reasons! {
 }
 
 reasons! {
+    /// What became of early data.
+    EarlyDataOutcome {
+        /// Its requests were served before the handshake was complete.
+        Accepted = "accepted",
+        /// The same flight was here before; it waited for the handshake.
+        Replayed = "replayed",
+        /// Too many flights to remember; it waited for the handshake.
+        RegisterFull = "register_full",
+        /// The ticket was of another instance, or of other transport settings.
+        OtherTicket = "other_ticket",
+        /// The client's idea of its ticket's age was off.
+        TicketAge = "ticket_age",
+        /// The session could not be resumed at all.
+        NotResumed = "not_resumed",
+        /// The handshake needed another ClientHello.
+        HelloRetry = "hello_retry",
+        /// The ticket's application protocol was another one.
+        Alpn = "alpn",
+    }
+}
+
+impl EarlyDataOutcome {
+    /// Of BoringSSL's `ssl_early_data_reason_t`. `None`: there was none to refuse.
+    pub(crate) fn of_refusal(reason: u32) -> Option<Self> {
+        match reason {
+            6 => Some(Self::NotResumed),
+            8 => Some(Self::HelloRetry),
+            9 => Some(Self::Alpn),
+            12 => Some(Self::TicketAge),
+            13 => Some(Self::OtherTicket),
+            _ => None,
+        }
+    }
+}
+
+reasons! {
     /// Why a handshake failed.
     HandshakeFailure {
         /// The deadline passed.
@@ -184,6 +222,7 @@ impl Metrics for NoMetrics {
     fn connection_closed(&self, _: ClosedBy, _: u64, _: u32) {}
     fn close_frame(&self, _: Side, _: Layer, _: u64) {}
     fn handshake_completed(&self, _: Duration, _: Duration, _: bool) {}
+    fn early_data(&self, _: EarlyDataOutcome) {}
     fn handshake_failed(&self, _: HandshakeFailure) {}
     fn admission_refused(&self) {}
     fn path_changed(&self) {}

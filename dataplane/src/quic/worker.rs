@@ -2,7 +2,8 @@
 //!
 //! [`Core`] has what each stage does in a turn: feed what came in, execute commands, look
 //! after connection IDs and paths, gather what goes out, and wait. The stages are here:
-//! the handshake, [`Running`] and [`Closing`].
+//! the handshake, [`Running`] and [`Closing`]. With early data a connection runs before its
+//! handshake is complete; it counts as half open until then, and has as long for it.
 
 mod core;
 mod drain;
@@ -22,7 +23,7 @@ use super::{
     shared::{Shared, Stage},
 };
 
-/// A connection whose handshake is complete and that is not served yet.
+/// A connection that is not served yet. Its handshake is complete, or it has early data.
 #[must_use = "run it, or refuse it"]
 pub struct Running<A> {
     core: Core,
@@ -53,13 +54,7 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         core.receive();
         core.execute_commands();
         let now = Instant::now();
-        if core.shared.handshake.borrow().is_expired(now) {
-            core.shared.closed_by.set(Some(ClosedBy::HandshakeTimeout));
-            core.close(&ConnectionShutdownBehaviour {
-                send_application_close: false,
-                error_code: CONNECTION_REFUSED,
-                reason: b"handshake timeout".to_vec(),
-            });
+        if core.expire(now) {
             break HandshakeError::Timeout;
         }
         if core.is_over() {
@@ -67,6 +62,9 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         }
         if core.shared.qconn.borrow().is_established() {
             core.established(now);
+            return Ok(Running { core, application });
+        }
+        if core.has_early_data() {
             return Ok(Running { core, application });
         }
         core.transmit();
@@ -101,7 +99,9 @@ impl<A: ApplicationOverQuic> Running<A> {
 
     /// Serves the application until the connection ends.
     pub async fn run(mut self) -> Closing {
-        self.core.announce();
+        if self.core.complete {
+            self.core.announce();
+        }
         self.core.shared.stage.set(Stage::Running);
         let result = self.work().await;
         let Self {
@@ -121,6 +121,15 @@ impl<A: ApplicationOverQuic> Running<A> {
             }),
             Ok(()) => {}
         }
+        if !core.complete {
+            let error = match core.shared.closed_by.get() {
+                Some(ClosedBy::HandshakeTimeout) => HandshakeError::Timeout,
+                _ => HandshakeError::ConnectionClosed,
+            };
+            let failure = core.handshake_failure(error);
+            let metrics = core.shared.endpoint.host.metrics();
+            metrics.handshake_failed(failure);
+        }
         core.shared.activity.set(application.activity());
         Closing::enter(core)
     }
@@ -136,8 +145,12 @@ impl<A: ApplicationOverQuic> Running<A> {
         loop {
             received |= core.receive();
             core.execute_commands();
-            if core.is_over() {
+            if !core.complete && core.expire(Instant::now()) || core.is_over() {
                 return Ok(());
+            }
+            if !core.complete && shared.qconn.borrow().is_established() {
+                core.established(Instant::now());
+                core.announce();
             }
             if application.should_act() {
                 let mut qconn = shared.qconn.borrow_mut();
@@ -153,10 +166,12 @@ impl<A: ApplicationOverQuic> Running<A> {
             }
             core.look_after();
             core.transmit();
-            if let Some(data) = core
-                .wait(drain.deadline(&shared), application.wait_for_data())
-                .await
-            {
+            let mut deadline = drain.deadline(&shared);
+            if !core.complete {
+                let complete = shared.handshake.borrow().deadline();
+                deadline = deadline.into_iter().chain(complete).min();
+            }
+            if let Some(data) = core.wait(deadline, application.wait_for_data()).await {
                 data?;
             }
         }
@@ -186,6 +201,20 @@ impl Closing {
 }
 
 impl Core {
+    /// Closes a connection whose handshake takes too long. Says whether it does.
+    fn expire(&mut self, now: Instant) -> bool {
+        let expired = self.shared.handshake.borrow().is_expired(now);
+        if expired {
+            self.shared.closed_by.set(Some(ClosedBy::HandshakeTimeout));
+            self.close(&ConnectionShutdownBehaviour {
+                send_application_close: false,
+                error_code: CONNECTION_REFUSED,
+                reason: b"handshake timeout".to_vec(),
+            });
+        }
+        expired
+    }
+
     fn handshake_failure(&self, error: HandshakeError) -> HandshakeFailure {
         let qconn = self.shared.qconn.borrow();
         match (error, qconn.local_error()) {

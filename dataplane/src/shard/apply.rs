@@ -102,7 +102,7 @@ impl Shard {
             .map_err(tls_failed)?;
         let settings = match http3 {
             Some(listener) => Some(Settings {
-                config: quic_config(binding, &listener.quic, tickets, contexts)
+                config: quic_config(binding, &listener.quic, tickets, contexts, &self.early_data)
                     .map_err(tls_failed)?,
                 retry: listener.quic.retry,
                 handshake_timeout: listener.quic.handshake_timeout,

@@ -8,6 +8,7 @@ use super::{Shard, edges::Datagram};
 use crate::{
     connections::{Handle, LiveConnection},
     quic::{Incoming, Metrics, endpoint::Host},
+    tls::Flight,
 };
 
 impl Host for Shard {
@@ -26,6 +27,10 @@ impl Host for Shard {
     fn unregister(&self, handle: Handle) {
         // Dropped after the borrow ends: its last reference may be this one.
         let _connection = self.connections.borrow_mut().remove(handle);
+    }
+
+    fn early_flight(&self, random: [u8; 32]) -> Flight {
+        self.early_data.take(random)
     }
 
     fn established(&self, handle: Handle, mut facts: v1::Connection) {

@@ -19,6 +19,11 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Whether addresses make no difference.
+    pub fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+
     /// Whether a peer with this validated address may send requests.
     pub fn admits(&self, ip: IpAddr) -> bool {
         let among = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(ip));

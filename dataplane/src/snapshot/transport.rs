@@ -33,6 +33,8 @@ pub struct QuicTransport {
     pub max_send_udp_payload_size: usize,
     /// QUIC datagrams (RFC 9221) are offered.
     pub datagrams: bool,
+    /// Requests with safe methods are served in 0-RTT packets.
+    pub early_data: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,6 +68,7 @@ impl Default for QuicTransport {
             retry: RetryMode::Adaptive,
             max_send_udp_payload_size: 1350,
             datagrams: false,
+            early_data: false,
         }
     }
 }
@@ -166,5 +169,6 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         retry: retry?,
         max_send_udp_payload_size: usize::try_from(payload?).ok()?,
         datagrams: wire.datagrams,
+        early_data: wire.early_data,
     })
 }

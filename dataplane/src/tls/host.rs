@@ -12,6 +12,7 @@ use super::{Door, Terms, Tickets, TlsError, base};
 use crate::{
     route::HostPattern,
     snapshot::{Certificate, Listener},
+    sys,
 };
 
 /// A certificate of a listener, with the names that it is for.
@@ -21,6 +22,8 @@ pub(super) struct Host {
     /// Clients are asked for certificates; they must have one if it is set.
     asks: Option<bool>,
     terms: Arc<Terms>,
+    /// The context of its early data, if it takes any.
+    early_data: Option<[u8; 32]>,
 }
 
 impl Host {
@@ -30,6 +33,7 @@ impl Host {
         certificate: &Arc<Certificate>,
         tickets: &Tickets,
         contexts: &mut Contexts,
+        early_data: Option<[u8; 32]>,
     ) -> Result<Self, TlsError> {
         let leaf = certificate.chain.first().ok_or(TlsError::NoCertificate)?;
         let key = key(door, listener, certificate, tickets);
@@ -45,6 +49,7 @@ impl Host {
             context,
             asks: validation.map(|validation| validation.required),
             terms: Arc::new(Terms::of(listener)),
+            early_data: early_data.filter(|_| takes_early_data(listener)),
         })
     }
 
@@ -59,8 +64,17 @@ impl Host {
             }
             Some(false) => ssl.set_custom_verify_callback(SslVerifyMode::PEER, |_| Ok(())),
         }
+        if let Some(context) = &self.early_data {
+            sys::accept_early_data(ssl, context)?;
+        }
         self.terms.put(ssl)
     }
+}
+
+/// Early data comes before a client has proven anything: its address, to begin with, and what
+/// its certificate is worth today.
+pub(super) fn takes_early_data(listener: &Listener) -> bool {
+    listener.quic.early_data && listener.client_validation.is_none() && listener.admission.is_open()
 }
 
 fn context(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Contexts, Door, Tickets, TlsError, root};
+use super::{Contexts, Door, EarlyData, Tickets, TlsError, root};
 use crate::snapshot::{Binding, CongestionControl, QuicTransport};
 
 /// What new QUIC connections of a binding get. The transport settings are those of its
@@ -15,8 +15,10 @@ pub fn quic_config(
     transport: &QuicTransport,
     tickets: &Tickets,
     contexts: &mut Contexts,
+    early_data: &EarlyData,
 ) -> Result<quiche::Config, TlsError> {
-    let builder = root(Door::Quic, binding, tickets, contexts)?;
+    let context = early_data.context(transport);
+    let builder = root(Door::Quic, binding, tickets, contexts, Some(context))?;
     let mut config =
         quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
     let idle = transport.max_idle_timeout.as_millis() as u64;

@@ -39,7 +39,7 @@ impl TcpAcceptor {
         contexts: &mut Contexts,
     ) -> Result<Self, TlsError> {
         Ok(Self {
-            context: root(Door::Tcp, binding, tickets, contexts)?.build(),
+            context: root(Door::Tcp, binding, tickets, contexts, None)?.build(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quiche::{ConnectionId, RetryConnectionIds};
 use tidegate_proto::v1;
 
-use super::{Contexts, TcpAcceptor, Tickets, quic_config};
+use super::{Contexts, EarlyData, TcpAcceptor, Tickets, host::takes_early_data, quic_config};
 use crate::snapshot::{Binding, QuicTransport, Snapshot, fixture};
 
 fn binding(change: impl FnOnce(&mut v1::Snapshot)) -> (Arc<Binding>, Tickets) {
@@ -35,7 +35,9 @@ fn the_largest_settings_fit_the_transport_parameters_after_a_retry() {
         ..QuicTransport::default()
     };
     let mut contexts = Contexts::default();
-    let mut config = quic_config(&binding, &transport, &tickets, &mut contexts).unwrap();
+    let early_data = EarlyData::default();
+    let mut config =
+        quic_config(&binding, &transport, &tickets, &mut contexts, &early_data).unwrap();
     config.set_stateless_reset_token(Some(7));
     let address = "127.0.0.1:443".parse().unwrap();
     let (original, retry, scid) = ([1; quiche::MAX_CONN_ID_LEN], [2; 8], [3; 17]);
@@ -57,10 +59,12 @@ fn only_what_changed_is_built_anew() {
     let certificate = fixture::certificate("default/site", "example.com");
     let same = |wire: &mut v1::Snapshot| wire.certificates[0] = certificate.clone();
     let mut contexts = Contexts::default();
+    let early_data = EarlyData::default();
     let mut apply = |(binding, tickets): (Arc<Binding>, Tickets)| {
         let mut next = contexts.successor();
         TcpAcceptor::new(&binding, &tickets, &mut next).unwrap();
-        quic_config(&binding, &QuicTransport::default(), &tickets, &mut next).unwrap();
+        let transport = QuicTransport::default();
+        quic_config(&binding, &transport, &tickets, &mut next, &early_data).unwrap();
         next.settle();
         let made = next.made();
         contexts = next;
@@ -89,4 +93,30 @@ fn only_what_changed_is_built_anew() {
     };
     assert_eq!(apply(binding(keys)), 2);
     assert_eq!(apply(binding(|_| {})), 2, "another certificate");
+}
+
+#[test]
+fn early_data_is_for_listeners_that_ask_for_it_and_prove_nothing_by_it() {
+    let takes = |change: fn(&mut v1::Listener)| {
+        let (binding, _) = binding(|wire| {
+            wire.listeners[0].quic.get_or_insert_default().early_data = true;
+            change(&mut wire.listeners[0]);
+        });
+        takes_early_data(&binding.listeners[0])
+    };
+    assert!(takes(|_| {}));
+    assert!(!takes(|listener| listener.quic = None), "off by default");
+    assert!(!takes(|listener| {
+        let certificate = fixture::certificate("default/ca", "example.com");
+        listener.client_validation = Some(v1::ClientValidation {
+            ca_pem: certificate.chain_pem,
+            ..Default::default()
+        });
+    }));
+    assert!(!takes(|listener| {
+        listener.admission = Some(v1::Admission {
+            allow: vec!["10.0.0.0/8".into()],
+            ..Default::default()
+        });
+    }));
 }

@@ -78,6 +78,15 @@ impl H3 {
             .connect_with(config, target.address, &target.server_name)
             .expect("tests name a valid server");
         let connection = connecting.await?;
+        Self::over(endpoint, connection, target).await
+    }
+
+    /// HTTP/3 on a connection of the test's own, complete or in early data.
+    pub async fn over(
+        endpoint: Endpoint,
+        connection: quinn::Connection,
+        target: &Target,
+    ) -> Result<Self, quinn::ConnectionError> {
         let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection.clone()))
             .await
             .map_err(|_| {

@@ -8,6 +8,7 @@ mod bodies;
 mod close;
 mod control_restart;
 mod drain;
+mod early_data;
 mod echo_application;
 mod events;
 mod fetch;

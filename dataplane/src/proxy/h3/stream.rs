@@ -18,7 +18,7 @@ use quiche::h3;
 use tokio::task::{AbortHandle, spawn_local};
 
 use self::{download::Download, upload::Upload};
-use super::{head, respond::respond};
+use super::{early, head, respond::respond};
 use crate::{
     proxy::{Body, Origin},
     quic::QuicheConnection,
@@ -84,6 +84,8 @@ pub(super) struct Stream {
     /// quiche has bytes of the body.
     readable: bool,
     task: Option<AbortHandle>,
+    /// It came in early data, and waits.
+    held: Option<Box<(Rc<Origin>, Request<Body>)>>,
 }
 
 impl Stream {
@@ -105,16 +107,41 @@ impl Stream {
                 shared,
                 readable: false,
                 task: None,
+                held: None,
             },
             body,
         )
     }
 
     /// Starts the request's task.
-    pub(super) fn serve(mut self, origin: Rc<Origin>, request: Request<Body>) -> Self {
+    pub(super) fn serve(&mut self, origin: Rc<Origin>, request: Request<Body>) {
         let response = respond(origin, self.shared.clone(), request);
         self.task = Some(spawn_local(response).abort_handle());
-        self
+    }
+
+    /// Has a request wait.
+    pub(super) fn hold(&mut self, origin: Rc<Origin>, request: Request<Body>) {
+        self.held = Some(Box::new((origin, request)));
+    }
+
+    /// Serves a request that waits, if it is whole, without content, and safe.
+    pub(super) fn serve_early(&mut self) {
+        if !self.shared.upload.borrow().is_without_content() {
+            return;
+        }
+        let may_go = |held: &mut Box<(_, _)>| early::may_go(&mut held.1);
+        if let Some(held) = self.held.take_if(may_go) {
+            let (origin, request) = *held;
+            self.serve(origin, request);
+        }
+    }
+
+    /// Serves a request that waits.
+    pub(super) fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            let (origin, request) = *held;
+            self.serve(origin, request);
+        }
     }
 
     pub(super) fn unmark(&self) {

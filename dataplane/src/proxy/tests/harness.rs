@@ -115,6 +115,7 @@ impl Gateway {
             applied,
             records,
             telemetry: Arc::new(Telemetry::default()),
+            early_data: Arc::default(),
         };
         // What is there from the start counts as a change.
         configured.send_modify(|_| {});

@@ -14,12 +14,15 @@ use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{farewell::Farewell, former::Former};
-use crate::quic::{
-    ConnectionShutdownBehaviour, QuicheConnection,
-    cid::CID_LEN,
-    metrics::{DatagramDrop, Layer, Side},
-    shared::Shared,
-    stats::{self, BandwidthReporter},
+use crate::{
+    quic::{
+        ConnectionShutdownBehaviour, QuicheConnection,
+        cid::CID_LEN,
+        metrics::{DatagramDrop, EarlyDataOutcome, Layer, Side},
+        shared::Shared,
+        stats::{self, BandwidthReporter},
+    },
+    tls::Flight,
 };
 
 pub(crate) struct Core {
@@ -39,6 +42,10 @@ pub(crate) struct Core {
     former: Former,
     farewell: Farewell,
     recorded: bool,
+    /// The handshake is complete.
+    pub(super) complete: bool,
+    /// Whether its early data is served, once that was decided.
+    early: Option<bool>,
 }
 
 impl Core {
@@ -57,6 +64,8 @@ impl Core {
             former: Former::default(),
             farewell: Farewell::default(),
             recorded: false,
+            complete: false,
+            early: None,
         }
     }
 
@@ -107,13 +116,15 @@ impl Core {
 
     /// The handshake is complete.
     pub(super) fn established(&mut self, now: Instant) {
+        self.complete = true;
         let shared = &self.shared;
         shared.handshake.borrow_mut().complete(now);
         let mut qconn = shared.qconn.borrow_mut();
-        let alpn = qconn.application_proto().to_vec();
         let resumed = qconn.is_resumed();
-        let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
-        *shared.tls.borrow_mut() = Some(stats::tls_info(ssl, &alpn, resumed, false));
+        note_tls(shared, &mut qconn, self.early == Some(true));
+        if let Some(refused) = EarlyDataOutcome::of_refusal(qconn.early_data_reason()) {
+            shared.endpoint.host.metrics().early_data(refused);
+        }
         let handshake = shared.handshake.borrow();
         shared.endpoint.host.metrics().handshake_completed(
             handshake.queued(),
@@ -124,6 +135,32 @@ impl Core {
         self.initials
             .drain(..)
             .for_each(|initial| map.end(&initial));
+    }
+
+    /// Whether there is early data that may be served before the handshake is complete. A
+    /// flight that may be a copy is left to wait for that.
+    pub(super) fn has_early_data(&mut self) -> bool {
+        let shared = &self.shared;
+        let mut qconn = shared.qconn.borrow_mut();
+        if self.early.is_some() || !qconn.is_in_early_data() {
+            return false;
+        }
+        let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+        let mut random = [0; 32];
+        ssl.client_random(&mut random);
+        let host = &shared.endpoint.host;
+        let outcome = match host.early_flight(random) {
+            Flight::New => EarlyDataOutcome::Accepted,
+            Flight::Replayed => EarlyDataOutcome::Replayed,
+            Flight::NoRoom => EarlyDataOutcome::RegisterFull,
+        };
+        host.metrics().early_data(outcome);
+        let early = outcome == EarlyDataOutcome::Accepted;
+        if early {
+            note_tls(shared, &mut qconn, true);
+        }
+        self.early = Some(early);
+        early
     }
 
     /// Tells the host of an established connection that is about to be served.
@@ -312,6 +349,14 @@ impl Drop for Core {
         drop(map);
         shared.endpoint.host.unregister(shared.handle);
     }
+}
+
+/// Writes down what is known of the TLS session.
+fn note_tls(shared: &Shared, qconn: &mut QuicheConnection, early_data: bool) {
+    let alpn = qconn.application_proto().to_vec();
+    let resumed = qconn.is_resumed();
+    let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+    *shared.tls.borrow_mut() = Some(stats::tls_info(ssl, &alpn, resumed, early_data));
 }
 
 /// Whether a packet comes late, to a connection ID that is no longer in use. To quiche that

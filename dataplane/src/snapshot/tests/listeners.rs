@@ -235,7 +235,7 @@ fn settings_are_taken_over() {
         retry: v1::RetryMode::Always.into(),
         max_send_udp_payload_size: 1200,
         datagrams: true,
-        ..Default::default()
+        early_data: true,
     });
     wire.listeners[0].admission = Some(v1::Admission {
         deny: vec!["10.0.0.0/8".into()],
@@ -275,6 +275,7 @@ fn settings_are_taken_over() {
             retry: RetryMode::Always,
             max_send_udp_payload_size: 1200,
             datagrams: true,
+            early_data: true,
         }
     );
     assert_eq!(

@@ -93,6 +93,11 @@ impl Upload {
         self.end == End::Finished
     }
 
+    /// Whether the client has sent everything, and that was nothing.
+    pub(super) fn is_without_content(&self) -> bool {
+        self.is_finished() && self.pieces.is_empty() && !self.had_trailers
+    }
+
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
