@@ -56,8 +56,6 @@ pub struct Kubernetes {
     pub watch_namespaces: Vec<String>,
     /// Serves GatewayClasses that name this controller. `None`: Tidegate's own name.
     pub controller_name: Option<String>,
-    /// Sessions beyond loopback, for tests.
-    pub insecure_sessions: bool,
 }
 
 /// A text that names no [`Source`].
@@ -129,9 +127,6 @@ pub struct Args {
     /// Serves GatewayClasses that name this controller
     #[arg(long, value_name = "NAME", default_value = CONTROLLER_NAME)]
     controller_name: String,
-    /// Sessions in the clear beyond loopback
-    #[arg(long, hide = true)]
-    insecure_sessions: bool,
     #[command(flatten)]
     provision: ProvisionArgs,
     /// Address for dataplanes; loopback only, unless over TLS
@@ -182,7 +177,6 @@ impl Args {
                 namespace: self.namespace,
                 watch_namespaces: self.watch_namespaces,
                 controller_name: Some(self.controller_name),
-                insecure_sessions: self.insecure_sessions,
                 provision: self.provision,
             }),
             files => files,
@@ -225,11 +219,9 @@ pub enum InvalidConfig {
 impl Config {
     /// Refuses what must not be started.
     pub fn check(&self) -> Result<(), InvalidConfig> {
-        let encrypted = self.session_token_file.is_some()
-            || matches!(&self.source, Source::Kubernetes(cluster) if !cluster.insecure_sessions);
-        let insecure =
-            matches!(&self.source, Source::Kubernetes(cluster) if cluster.insecure_sessions);
-        if !encrypted && !insecure && !self.session_listen.ip().to_canonical().is_loopback() {
+        let encrypted =
+            self.session_token_file.is_some() || matches!(&self.source, Source::Kubernetes(_));
+        if !encrypted && !self.session_listen.ip().to_canonical().is_loopback() {
             return Err(InvalidConfig::SessionListen(self.session_listen));
         }
         let usable =

@@ -71,7 +71,9 @@ impl ControlPlane {
             .with_context(|| format!("cannot make the state folder {}", state.display()))?;
         let admin_token = match config.admin_token {
             Some(token) => token,
-            None => api::token(state)?,
+            None if in_the_clear => api::token(state)?,
+            // The cluster says who may, and of whom.
+            None => String::new(),
         };
         let (keys, resources) = match config.source {
             Source::Files(folder) => (
@@ -104,8 +106,8 @@ impl ControlPlane {
         let mut leads = watch::channel(true).1;
         let mut ending = SERVERS;
         let cluster = match &resources {
-            Resources::Cluster(cluster) if !cluster.is_insecure() => Some(cluster.address()),
-            _ => None,
+            Resources::Cluster(cluster) => Some(cluster.address()),
+            Resources::Files(_) => None,
         };
         let names = config.tls_names.clone();
         let mut access = Access::new(&admin_token);

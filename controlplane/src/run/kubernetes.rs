@@ -57,11 +57,6 @@ impl Cluster {
         })
     }
 
-    /// Whether sessions are in the clear, and operators need the token of the state folder.
-    pub(super) fn is_insecure(&self) -> bool {
-        self.settings.insecure_sessions
-    }
-
     /// The API server, and the namespace of what is Tidegate's own.
     pub(super) fn address(&self) -> (Client, String) {
         (self.client.clone(), self.namespace.clone())
