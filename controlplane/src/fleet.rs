@@ -10,6 +10,7 @@ mod control;
 mod entry;
 mod events;
 mod feed;
+mod peers;
 mod publish;
 mod ready;
 mod report;
@@ -35,7 +36,7 @@ pub(crate) use self::{
     ready::readiness,
     report::TelemetryService,
 };
-use self::{events::Events, session::Session};
+use self::{events::Events, peers::Peering, session::Session};
 pub use self::{
     publish::Published,
     ready::NotReady,
@@ -54,6 +55,8 @@ pub struct Patience {
     pub hello: Duration,
     /// For the answer to a snapshot, before a newer one is sent all the same.
     pub answer: Duration,
+    /// For one without a session to be given up by those that relay to it.
+    pub absence: Duration,
 }
 
 impl Default for Patience {
@@ -62,6 +65,7 @@ impl Default for Patience {
             reply: Duration::from_secs(5),
             hello: Duration::from_secs(10),
             answer: Duration::from_secs(30),
+            absence: Duration::from_secs(60),
         }
     }
 }
@@ -69,6 +73,7 @@ impl Default for Patience {
 /// The dataplanes of this control plane.
 pub struct Fleet {
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+    peering: Peering,
     configuration: watch::Sender<Option<Arc<Published>>>,
     /// How often a dataplane has answered, come or gone.
     answering: watch::Sender<u64>,
@@ -84,6 +89,7 @@ impl Fleet {
     pub(crate) fn new(instruments: Instruments, patience: Patience) -> Self {
         Self {
             sessions: Mutex::default(),
+            peering: Peering::new(Instant::now()),
             configuration: watch::Sender::new(None),
             answering: watch::Sender::new(0),
             not_provisioned: Mutex::default(),
@@ -235,6 +241,7 @@ impl Fleet {
             sessions.insert(id.clone(), Arc::clone(&session))
         };
         self.instruments.sessions.add(1, &[]);
+        self.peering.came(&id);
         self.answered();
         if let Some(before) = before {
             if before.hello().instance_id != session.hello().instance_id {
@@ -262,6 +269,8 @@ impl Fleet {
             .is_some_and(|current| Arc::ptr_eq(current, session))
         {
             sessions.remove(id);
+            self.peering
+                .went(session.hello(), self.patience.absence, Instant::now());
         }
         drop(sessions);
         self.instruments.sessions.add(-1, &[]);
@@ -270,6 +279,14 @@ impl Fleet {
             .sessions_ended
             .add(1, &[KeyValue::new("reason", ended.label())]);
         info!(dataplane = %id, reason = ended.label(), "dataplane disconnected");
+    }
+
+    /// The dataplanes of a Gateway, and when that changes by itself.
+    fn peers(&self, gateway: &str) -> (v1::Peers, Option<Instant>) {
+        let sessions = self.locked();
+        let present = sessions.values().map(|session| session.hello());
+        self.peering
+            .of(gateway, present, self.patience.absence, Instant::now())
     }
 
     fn answered(&self) {

@@ -1,6 +1,6 @@
 //! The gRPC service `Control`: one task for each session, which moves its messages.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use tidegate_proto::v1::{
     self, control_server::Control, session_down::Message as Down, session_up::Message as Up,
@@ -104,6 +104,8 @@ struct Exchange<'a> {
     down: &'a Sender,
     feed: Feed,
     outbox: VecDeque<v1::SessionDown>,
+    /// What it was told of its peers.
+    peers: Option<v1::Peers>,
     /// When the answer to the snapshot in flight is given up.
     deadline: Instant,
 }
@@ -117,12 +119,17 @@ impl<'a> Exchange<'a> {
             down,
             feed,
             outbox: VecDeque::new(),
+            peers: None,
             deadline: Instant::now(),
         }
     }
 
     async fn run(mut self, mut up: Streaming<v1::SessionUp>, mut commands: Commands) -> Ended {
         let mut configuration = self.fleet.configuration.subscribe();
+        let mut peering = self.fleet.peering.changes();
+        let relays = !self.session.hello().relay_address.is_empty();
+        // When the peers are to be looked at again.
+        let mut peers_due = relays.then(Instant::now);
         loop {
             // Only into an empty box: what a slow dataplane was not sent yet is skipped.
             if self.outbox.is_empty() {
@@ -134,6 +141,11 @@ impl<'a> Exchange<'a> {
                     };
                     self.outbox
                         .extend(self.feed.advance(&now).into_iter().map(stamped));
+                }
+                let due = peers_due.is_some_and(|due| due <= Instant::now());
+                if relays && (due || peering.has_changed().unwrap_or_default()) {
+                    peering.mark_unchanged();
+                    peers_due = self.tell_peers();
                 }
             }
             tokio::select! {
@@ -168,9 +180,28 @@ impl<'a> Exchange<'a> {
                         return Ended::Stopping;
                     }
                 }
+                Ok(()) = peering.changed(), if relays && self.outbox.is_empty() => {
+                    peers_due = Some(Instant::now());
+                }
+                () = sleep_until(peers_due.unwrap_or(self.deadline)),
+                    if peers_due.is_some() && self.outbox.is_empty() => {}
                 () = sleep_until(self.deadline), if self.awaits_answer() => self.give_up(),
             }
         }
+    }
+
+    /// Puts the peers into the outbox if they are others than it was told. Returns when to
+    /// look again.
+    fn tell_peers(&mut self) -> Option<Instant> {
+        let (peers, next) = self.fleet.peers(&self.session.hello().gateway);
+        if self.peers.as_ref() != Some(&peers) {
+            self.peers = Some(peers.clone());
+            self.outbox.push_back(v1::SessionDown {
+                message: Some(Down::Peers(peers)),
+                as_of_ms: 0,
+            });
+        }
+        next
     }
 
     fn receive(&mut self, message: v1::SessionUp) -> Result<(), Ended> {
@@ -252,6 +283,12 @@ async fn first_message(up: &mut Streaming<v1::SessionUp>) -> Result<v1::Hello, S
             let range = format!("Hello: {field} needs 1 to {LONGEST_NAME} bytes");
             return Err(Status::invalid_argument(range));
         }
+    }
+    let address = &hello.relay_address;
+    if !address.is_empty() && address.parse::<SocketAddr>().is_err() {
+        return Err(Status::invalid_argument(
+            "Hello: relay_address is ip:port, or empty",
+        ));
     }
     Ok(hello)
 }

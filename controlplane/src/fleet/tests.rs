@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_proto::v1::{
     command::Kind as Command, command_error::Code, command_reply::Kind as Reply,
-    session_up::Message as Up,
+    session_down::Message as Down, session_up::Message as Up,
 };
 use tonic::Code as Grpc;
 
@@ -348,4 +348,66 @@ async fn sessions_are_told_when_the_control_plane_stops() {
     connected(&harness.fleet, 1).await;
     harness.shutdown().await;
     assert_eq!(dataplane.end().await.code(), Grpc::Unavailable);
+}
+
+/// A session of a dataplane that relays.
+async fn relaying(harness: &Harness, id: &str) -> FakeDataplane {
+    let hello = v1::Hello {
+        dataplane_id: id.into(),
+        instance_id: "run".into(),
+        relay_address: "192.0.2.1:9094".into(),
+        ..Default::default()
+    };
+    FakeDataplane::begin(harness.session_addr, Up::Hello(hello)).await
+}
+
+/// Reads until it is told of these; what comes before depends on time.
+async fn is_told_of(dataplane: &mut FakeDataplane, ids: &[&str], complete: bool) {
+    loop {
+        match dataplane.next().await.unwrap() {
+            Down::Peers(told) => {
+                let named = told.peers.iter().map(|peer| &*peer.dataplane_id);
+                if named.eq(ids.iter().copied()) && (told.complete || !complete) {
+                    return;
+                }
+            }
+            other => panic!("peers, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn dataplanes_that_relay_are_told_who_comes_and_who_is_gone() {
+    let patience = Patience {
+        absence: Duration::from_millis(500),
+        ..Patience::default()
+    };
+    let harness = Harness::with_patience(patience).await;
+    let mut one = relaying(&harness, "one").await;
+    is_told_of(&mut one, &["one"], false).await;
+    let two = relaying(&harness, "two").await;
+    is_told_of(&mut one, &["one", "two"], true).await;
+    let left = std::time::Instant::now();
+    drop(two);
+    is_told_of(&mut one, &["one"], true).await;
+    assert!(
+        left.elapsed() >= patience.absence,
+        "it might have drained still"
+    );
+}
+
+#[tokio::test]
+async fn a_dataplane_without_a_relay_hears_nothing_of_others_and_a_wrong_address_is_refused() {
+    let harness = Harness::start().await;
+    let mut plain = harness.dataplane("edge").await;
+    let _other = relaying(&harness, "other").await;
+    assert!(plain.is_quiet().await);
+    let hello = v1::Hello {
+        dataplane_id: "lost".into(),
+        instance_id: "run".into(),
+        relay_address: "nowhere".into(),
+        ..Default::default()
+    };
+    let mut lost = FakeDataplane::begin(harness.session_addr, Up::Hello(hello)).await;
+    assert_eq!(lost.end().await.code(), Grpc::InvalidArgument);
 }
