@@ -381,6 +381,7 @@ impl ApplicationOverQuic for Echo {
         Activity {
             requests: self.requests,
             active: self.streams.len() as u64,
+            undelivered: 0,
         }
     }
 }

@@ -58,6 +58,8 @@ struct Serving {
     requests: u64,
     /// Requests may wait for the handshake to be complete.
     holding: bool,
+    /// Streams whose responses are whole with quiche, and may not be with the client.
+    undelivered: Vec<u64>,
     /// First request id that was not seen yet.
     next_id: u64,
     /// First request id that is refused.
@@ -108,6 +110,7 @@ impl ApplicationOverQuic for H3 {
             unheard: Unheard::default(),
             requests: 0,
             holding: false,
+            undelivered: Vec::new(),
             next_id: 0,
             refused_from: None,
             goaway: None,
@@ -171,6 +174,7 @@ impl ApplicationOverQuic for H3 {
             .map_or(Activity::default(), |serving| Activity {
                 requests: serving.requests,
                 active: serving.streams.len() as u64,
+                undelivered: serving.undelivered.len() as u64,
             })
     }
 }
@@ -325,6 +329,9 @@ impl Serving {
                 _ => self.flush(qconn, id),
             }
         }
+        if self.refused_from.is_some() || self.undelivered.len() >= MOST_UNDELIVERED {
+            self.forget_delivered(qconn);
+        }
         let mut read = false;
         for id in self.ready.take() {
             if let Some(stream) = self.streams.get_mut(&id) {
@@ -346,6 +353,7 @@ impl Serving {
             Ok(true) => {
                 let uploaded = stream.uploaded();
                 self.streams.remove(&id);
+                self.undelivered.push(id);
                 if !uploaded {
                     // RFC 9114 4.1: the response is complete, the rest is not wanted.
                     let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Read, H3_NO_ERROR);
@@ -356,6 +364,13 @@ impl Serving {
                 shut(qconn, id, code);
             }
         }
+    }
+
+    /// quiche forgets a stream once all of it is acknowledged.
+    fn forget_delivered(&mut self, qconn: &mut QuicheConnection) {
+        let mut undelivered = std::mem::take(&mut self.undelivered);
+        undelivered.retain(|id| qconn.stream_capacity(*id).is_ok());
+        self.undelivered = undelivered;
     }
 
     fn send_goaway(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError> {
@@ -397,6 +412,8 @@ fn protocol(error: h3::Error) -> ApplicationError {
 
 /// Beyond what a listener's own limit refuses with 431, the connection is closed.
 const MAX_FIELD_SECTION: u64 = 128 * 1024;
+/// From so many answered streams on it is looked which ones the client has.
+const MOST_UNDELIVERED: usize = 128;
 /// The largest client-initiated bidirectional stream id.
 const LARGEST_REQUEST_ID: u64 = (1 << 62) - 4;
 

@@ -97,6 +97,15 @@ pub struct Activity {
     pub requests: u64,
     /// Under way.
     pub active: u64,
+    /// Answered, but the client may not have all of the answer yet.
+    pub undelivered: u64,
+}
+
+impl Activity {
+    /// Whether the connection can end without a loss.
+    pub fn is_idle(&self) -> bool {
+        self.active == 0 && self.undelivered == 0
+    }
 }
 
 /// Why an application ends its connection.

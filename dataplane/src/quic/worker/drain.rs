@@ -3,7 +3,7 @@
 //! First the application announces that the end is near. A round trip later, when the
 //! client knows, it names the first request that it refuses. Another round trip later
 //! nothing that was sent before that can still be under way: as soon as no request is
-//! active, the connection closes. The deadline ends it in any case.
+//! active and the client has acknowledged every answer, the connection closes. The deadline ends it in any case.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ impl Drain {
             _ => {}
         }
         let refused = matches!(self.reached, Some((DrainPhase::Refuse, since)) if now >= since + self.round_trip);
-        let over = refused && application.activity().active == 0 || now >= deadline;
+        let over = refused && application.activity().is_idle() || now >= deadline;
         if over {
             shared.closed_by.set(Some(ClosedBy::Drain));
             application.goodbye().apply(&mut qconn);
@@ -61,7 +61,7 @@ impl Drain {
     /// When [`advance`](Self::advance) must be called again.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
         let deadline = shared.drain.get()?;
-        let waits = shared.activity.get().active == 0
+        let waits = shared.activity.get().is_idle()
             || !matches!(self.reached, Some((DrainPhase::Refuse, _)));
         Some(match self.next().filter(|_| waits) {
             Some(next) => next.min(deadline),
