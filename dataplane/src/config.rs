@@ -1,12 +1,19 @@
 //! The static settings of a data plane: everything else comes in snapshots.
 
-use std::{env, net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{
+    env,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
     audit,
     control::{Target, Trust},
+    quic::relay,
 };
 
 /// Most shards: a shard's index is one byte of every connection ID.
@@ -39,8 +46,58 @@ pub struct Config {
     pub spool_records: usize,
     /// Time that connections have to end when the data plane shuts down.
     pub drain_deadline: Duration,
+    /// Taking part in relaying packets between the data planes of a Gateway. None: not.
+    pub relay: Option<Relay>,
+    /// Stay ready while the process drains at its end.
+    pub stay_ready: bool,
     /// OTLP collector (gRPC) for metrics and traces. None: neither is sent.
     pub otlp_endpoint: Option<String>,
+}
+
+/// The relay port, UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Where it is bound.
+    pub listen: SocketAddr,
+    /// Where the other data planes reach it.
+    pub address: SocketAddr,
+}
+
+impl Relay {
+    /// `address` may leave out the port, and be left out if `listen` is one address. If
+    /// `listen` is every address, those of the family of `address` are meant.
+    ///
+    /// # Errors
+    /// Names the setting and the remedy.
+    pub fn new(listen: SocketAddr, address: Option<&str>) -> anyhow::Result<Self> {
+        let address = match address {
+            Some(text) => {
+                let alone = text.parse().map(|ip| SocketAddr::new(ip, listen.port()));
+                text.parse().or(alone).ok().with_context(|| {
+                    format!("relay-address `{text}`: give an IP address, with or without a port")
+                })?
+            }
+            None => listen,
+        };
+        ensure!(
+            !address.ip().is_unspecified() && address.port() != 0,
+            "relay-address {address}: give the address where other data planes reach this one"
+        );
+        let mut listen = listen;
+        if listen.ip().is_unspecified() && listen.is_ipv4() != address.is_ipv4() {
+            listen.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            });
+        }
+        Ok(Self { listen, address })
+    }
+
+    /// A socket for each shard.
+    pub(crate) fn bind(&self, shards: usize) -> anyhow::Result<Vec<UdpSocket>> {
+        let sockets: Result<_, _> = (0..shards).map(|_| relay::bind(self.listen)).collect();
+        sockets.with_context(|| format!("relay-listen {}: choose a free address", self.listen))
+    }
 }
 
 /// No control plane, a shard for each core, and the collector that
@@ -58,6 +115,8 @@ impl Default for Config {
             state_dir: None,
             spool_records: audit::DEFAULT_CAPACITY,
             drain_deadline: Duration::from_secs(30),
+            relay: None,
+            stay_ready: false,
             otlp_endpoint: env::var(OTLP_ENDPOINT)
                 .ok()
                 .filter(|endpoint| !endpoint.is_empty()),
@@ -200,6 +259,22 @@ mod tests {
         for (config, expected) in cases {
             let refusal = refusal(config);
             assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn the_relay_listens_in_the_family_of_its_address() {
+        let listen = "0.0.0.0:9094".parse().unwrap();
+        let relay = Relay::new(listen, Some("fd00::7")).unwrap();
+        assert_eq!(relay.listen, "[::]:9094".parse().unwrap());
+        assert_eq!(relay.address, "[fd00::7]:9094".parse().unwrap());
+        let relay = Relay::new(listen, Some("10.0.0.7:9999")).unwrap();
+        assert_eq!((relay.listen, relay.address.port()), (listen, 9999));
+        let alone = "127.0.0.1:9094".parse().unwrap();
+        assert_eq!(Relay::new(alone, None).unwrap().address, alone);
+        for nowhere in [None, Some("0.0.0.0"), Some("edge:9094")] {
+            let refusal = Relay::new(listen, nowhere).unwrap_err().to_string();
+            assert!(refusal.contains("relay-address"), "{refusal}");
         }
     }
 

@@ -31,4 +31,7 @@ mod task;
 pub mod telemetry;
 pub mod tls;
 
-pub use self::{config::Config, dataplane::Dataplane};
+pub use self::{
+    config::{Config, Relay},
+    dataplane::Dataplane,
+};

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use tidegate_dataplane::{Config, Dataplane};
+use tidegate_dataplane::{Config, Dataplane, Relay};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -55,6 +55,16 @@ struct Args {
     /// Seconds that connections have to end after SIGTERM
     #[arg(long, env = "TIDEGATE_DRAIN_DEADLINE", default_value_t = 30)]
     drain_deadline: u64,
+    /// UDP address for packets that other data planes of the Gateway relay [default: none]
+    #[arg(long, env = "TIDEGATE_RELAY_LISTEN")]
+    relay_listen: Option<SocketAddr>,
+    /// IP address, or address and port, where they reach it
+    #[arg(long, env = "TIDEGATE_RELAY_ADDRESS", requires = "relay_listen")]
+    relay_address: Option<String>,
+    /// Stay ready while draining after SIGTERM: for balancers that know who ends, and forget
+    /// the flows of who is not ready
+    #[arg(long, env = "TIDEGATE_STAY_READY")]
+    stay_ready: bool,
     /// Audit records kept while no control plane takes them
     #[arg(long, env = "TIDEGATE_SPOOL_RECORDS", default_value_t = tidegate_dataplane::audit::DEFAULT_CAPACITY)]
     spool_records: usize,
@@ -66,8 +76,14 @@ impl Args {
             Some(id) => id,
             None => host_name().context("the host has no name: give --id")?,
         };
+        let relay = self
+            .relay_listen
+            .map(|listen| Relay::new(listen, self.relay_address.as_deref()))
+            .transpose()?;
         Ok(Config {
             id,
+            relay,
+            stay_ready: self.stay_ready,
             control: self.control,
             control_ca: self.control_ca,
             token_file: self.token_file,

@@ -3,7 +3,7 @@
 //! The way of a packet. [`udp`] receives a batch. [`demux`] reads from each datagram's
 //! connection ID where it belongs, and [`listener`] acts on that: into the queue of a
 //! connection of this shard, over to the shard that owns it, into a new connection, or
-//! answered or dropped on the spot. Each connection is a task: its [`worker`] feeds the
+//! answered or dropped on the spot, or [relayed](relay) to the data plane that has it. Each connection is a task: its [`worker`] feeds the
 //! queue to quiche, lets the [application](ApplicationOverQuic) act, and gathers what is
 //! to be sent with what all others send in that turn.
 //!
@@ -23,6 +23,7 @@ mod limit;
 pub mod listener;
 mod map;
 pub mod metrics;
+pub mod relay;
 mod shared;
 pub mod stats;
 pub mod token;

@@ -11,13 +11,14 @@ mod bound;
 mod commands;
 pub mod edges;
 mod host;
+mod relay;
 mod selector;
 mod serve;
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     rc::Rc,
     sync::Arc,
     thread,
@@ -44,6 +45,8 @@ use crate::{
         cid::server_id,
         demux::Place,
         endpoint::{EndpointKeys, Tables},
+        relay::{Relay, peers::Peers},
+        udp::UdpSocket as QuicSocket,
     },
     snapshot::{BindingKey, Configuration},
     sys,
@@ -147,18 +150,17 @@ impl Shard {
             rx_time,
             bytes,
             gro,
+            via,
         } = datagram;
         let buf = self.tables.pool.copy(&bytes);
-        let bound = self.bound.borrow();
-        if let Some(listener) = bound.values().find_map(|bound| bound.quic_at(local_addr)) {
-            listener.dispatch(Incoming {
-                peer_addr,
-                local_addr,
-                rx_time,
-                buf,
-                gro,
-            });
-        }
+        self.dispatch(Incoming {
+            peer_addr,
+            local_addr,
+            rx_time,
+            buf,
+            gro,
+            via,
+        });
     }
 }
 
@@ -169,6 +171,8 @@ pub struct Surroundings {
     pub dataplane: Arc<str>,
     /// The configuration to serve, once there is one.
     pub configuration: watch::Receiver<Option<Arc<Configuration>>>,
+    /// The data planes of the Gateway.
+    pub peers: watch::Receiver<Arc<Peers>>,
     /// Told of every configuration that was applied or refused.
     pub applied: mpsc::Sender<Applied>,
     /// Takes the records of connections.
@@ -179,22 +183,26 @@ pub struct Surroundings {
     pub early_data: Arc<EarlyData>,
 }
 
-/// Starts a shard for each of `metrics`, and wires the rings between them.
+/// Starts a shard for each of `metrics`, and wires the rings between them. `relays` are
+/// their relay sockets, as many as there are shards, or none.
 ///
 /// # Errors
 /// When a thread cannot be started.
 pub fn spawn_all(
     surroundings: &Surroundings,
     metrics: &[Arc<ShardMetrics>],
+    relays: Vec<UdpSocket>,
 ) -> std::io::Result<Vec<ShardHandle>> {
     let rings = metrics.iter().map(|_| mpsc::channel(SIDEWAYS_QUEUE));
     let (senders, receivers): (Vec<_>, Vec<_>) = rings.unzip();
+    let mut relays = relays.into_iter();
     let spawn = |(index, (metrics, ring)): (usize, (&Arc<ShardMetrics>, _))| {
         let (commands, inbox) = mpsc::channel(edges::COMMAND_QUEUE);
         let edges = Edges {
             commands: inbox,
             sideways_in: ring,
             sideways: senders.clone(),
+            relay: relays.next(),
         };
         let (surroundings, metrics) = (surroundings.clone(), metrics.clone());
         let index = u8::try_from(index).map_err(std::io::Error::other)?;
@@ -230,6 +238,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
     let Surroundings {
         dataplane,
         mut configuration,
+        mut peers,
         applied,
         records,
         telemetry,
@@ -239,6 +248,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         mut commands,
         mut sideways_in,
         sideways,
+        relay,
     } = edges;
     // The first configuration decides which keys there are; before it there is nothing
     // to do but to be told so, or to stop.
@@ -258,6 +268,12 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
             },
         }
     };
+    let relay = relay.map(QuicSocket::relay).transpose();
+    let relay = Relay::new(relay.unwrap_or_else(|error| {
+        tracing::error!(%error, "the relay port cannot be served");
+        None
+    }));
+    relay.set_peers(peers.borrow_and_update().clone());
     let shard = Rc::new(Shard {
         index,
         dataplane,
@@ -274,8 +290,12 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         keys: RefCell::new(Rc::new(apply::endpoint_keys(&first.snapshot.keys))),
         drains: RefCell::default(),
         sideways,
-        tables: Tables::default(),
+        tables: Tables {
+            relay: Rc::new(relay),
+            ..Tables::default()
+        },
     });
+    let _relaying = shard.serve_relay();
     report(&applied, shard.apply(&first)).await;
     loop {
         tokio::select! {
@@ -294,6 +314,10 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
                 None | Some(ShardCommand::Stop) => break,
                 Some(command) => shard.execute(command),
             },
+            Ok(()) = peers.changed() => {
+                let peers = peers.borrow_and_update().clone();
+                shard.tables.relay.set_peers(peers);
+            }
             datagram = sideways_in.recv() => {
                 if let Some(datagram) = datagram {
                     shard.deliver(datagram);

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_controlplane::{ControlPlane, Source};
+use tidegate_controlplane::{ControlPlane, Source, Tuning};
 use tidegate_dataplane::Dataplane;
 
 use crate::{
@@ -34,6 +34,7 @@ pub struct Gateway {
     admin: Admin,
     session_address: SocketAddr,
     dataplane_admin: SocketAddr,
+    relay: Option<SocketAddr>,
     builder: Builder,
     home: TempDir,
 }
@@ -47,6 +48,8 @@ pub struct Builder {
     tls_options: Value,
     hostname: Option<String>,
     otlp: Option<String>,
+    relaying: bool,
+    absence: Duration,
 }
 
 impl Default for Builder {
@@ -58,6 +61,8 @@ impl Default for Builder {
             tls_options: json!({}),
             hostname: None,
             otlp: None,
+            relaying: false,
+            absence: Duration::from_secs(60),
         }
     }
 }
@@ -79,6 +84,19 @@ impl Builder {
             hostname: Some(hostname.to_owned()),
             ..self
         }
+    }
+
+    /// Dataplanes relay packets to each other.
+    pub fn relaying(self) -> Self {
+        Self {
+            relaying: true,
+            ..self
+        }
+    }
+
+    /// After which a dataplane without a session is gone.
+    pub fn absence(self, absence: Duration) -> Self {
+        Self { absence, ..self }
     }
 
     /// Metrics and traces of the dataplane go to this collector.
@@ -124,10 +142,11 @@ impl Builder {
         fill(&folder);
 
         let any = loopback(0);
-        let control = start_control(&home, &folder, any, any).await;
+        let control = start_control(&home, &folder, any, any, self.absence).await;
         let (session_address, admin_address) = (control.session_addr(), control.admin_addr());
         let admin = Admin::new(admin_address, control.admin_token());
-        let dataplane = self.start_dataplane(&home, session_address, any);
+        let relay = self.relaying.then(|| loopback(free_port()));
+        let dataplane = self.start_dataplane(&home, DATAPLANE_ID, session_address, any, relay);
         let dataplane_admin = dataplane.admin_addr().expect("an admin port was asked for");
         let gateway = Gateway {
             folder,
@@ -140,6 +159,7 @@ impl Builder {
             admin,
             session_address,
             dataplane_admin,
+            relay,
             builder: self,
             home,
         };
@@ -164,18 +184,30 @@ impl Builder {
         listeners
     }
 
-    fn start_dataplane(&self, home: &TempDir, session: SocketAddr, admin: SocketAddr) -> Dataplane {
+    fn start_dataplane(
+        &self,
+        home: &TempDir,
+        id: &str,
+        session: SocketAddr,
+        admin: SocketAddr,
+        relay: Option<SocketAddr>,
+    ) -> Dataplane {
         let config = tidegate_dataplane::Config {
-            id: DATAPLANE_ID.to_owned(),
+            id: id.to_owned(),
             control: vec![format!("http://{session}")],
             control_ca: None,
             token_file: None,
             gateway: String::new(),
             shards: self.shards,
             admin_listen: Some(admin),
-            state_dir: Some(home.path().join("dataplane")),
+            state_dir: Some(home.path().join(format!("dataplane-{id}"))),
             spool_records: self.spool_records,
             drain_deadline: self.drain_deadline,
+            relay: relay.map(|address| tidegate_dataplane::Relay {
+                listen: address,
+                address,
+            }),
+            stay_ready: false,
             otlp_endpoint: self.otlp.clone(),
         };
         Dataplane::start(config).expect("the dataplane starts")
@@ -187,6 +219,7 @@ async fn start_control(
     folder: &Folder,
     session: SocketAddr,
     admin: SocketAddr,
+    absence: Duration,
 ) -> ControlPlane {
     let config = tidegate_controlplane::Config {
         source: Source::Files(folder.path().to_owned()),
@@ -199,7 +232,9 @@ async fn start_control(
         session_token_file: None,
         tls_names: vec![],
     };
-    ControlPlane::start(config)
+    let mut tuning = Tuning::default();
+    tuning.patience.absence = absence;
+    ControlPlane::start_tuned(config, tuning)
         .await
         .expect("the control plane starts")
 }
@@ -271,16 +306,7 @@ impl Gateway {
         let mut ports = vec![self.dataplane_admin];
         ports.extend(self.control.as_ref().map(|_| self.admin.address));
         for port in ports {
-            let probe = Admin::new(port, "");
-            eventually("/readyz turns 200", || async {
-                let answer = probe
-                    .bare(reqwest::Method::GET, "/readyz")
-                    .send()
-                    .await
-                    .ok()?;
-                (answer.status() == 200).then_some(())
-            })
-            .await;
+            ready_at(port).await;
         }
         if self.control.is_some() {
             eventually("the control plane sees the dataplane serve", || async {
@@ -307,6 +333,7 @@ impl Gateway {
             &self.folder,
             self.session_address,
             self.admin.address,
+            self.builder.absence,
         )
         .await;
         assert_eq!(
@@ -334,11 +361,34 @@ impl Gateway {
     /// Starts the dataplane again on its ports and its state.
     pub async fn start_dataplane(&mut self) {
         assert!(self.dataplane.is_none(), "the dataplane is up");
-        let dataplane =
-            self.builder
-                .start_dataplane(&self.home, self.session_address, self.dataplane_admin);
+        let dataplane = self.builder.start_dataplane(
+            &self.home,
+            DATAPLANE_ID,
+            self.session_address,
+            self.dataplane_admin,
+            self.relay,
+        );
         self.dataplane = Some(dataplane);
         self.ready().await;
+    }
+
+    /// Starts another dataplane on the same ports, and waits until it serves.
+    pub async fn another_dataplane(&self, id: &str) -> Dataplane {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let relay = self.relay.map(|_| loopback(free_port()));
+        let (session, admin) = (self.session_address, loopback(0));
+        let dataplane = self
+            .builder
+            .start_dataplane(&self.home, id, session, admin, relay);
+        let admin = dataplane.admin_addr().expect("an admin port was asked for");
+        ready_at(admin).await;
+        dataplane
+    }
+
+    /// Where other dataplanes reach this one.
+    #[track_caller]
+    pub fn relay_address(&self) -> SocketAddr {
+        self.relay.expect("it relays")
     }
 
     /// Writes the Gateway again with other `tls.options` of its HTTPS listener.
@@ -346,6 +396,19 @@ impl Gateway {
         self.folder
             .gateway(&builder.listeners(self.https.port(), self.http.port()));
     }
+}
+
+async fn ready_at(port: SocketAddr) {
+    let probe = Admin::new(port, "");
+    eventually("/readyz turns 200", || async {
+        let answer = probe
+            .bare(reqwest::Method::GET, "/readyz")
+            .send()
+            .await
+            .ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
 }
 
 impl Drop for Gateway {

@@ -1,6 +1,13 @@
 //! What the shards say of themselves, as one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tidegate_proto::v1::{DataplaneState, ListenerState};
 use tokio::{
@@ -28,6 +35,7 @@ pub(crate) struct Reports {
     serving: Serving,
     ledger: Arc<Ledger>,
     stir: Arc<Notify>,
+    leaving: Arc<AtomicBool>,
 }
 
 /// A shard ended, or is stuck.
@@ -50,12 +58,20 @@ impl Reports {
             serving,
             ledger,
             stir: Arc::default(),
+            leaving: Arc::default(),
         }
     }
 
     /// Has the shards asked again soon: an order may have changed what they say.
     pub(crate) fn stir(&self) {
         self.stir.notify_one();
+    }
+
+    /// The process ends, and its drain does not make it unready, unless it drains already:
+    /// whoever balances knows that it ends, and is not to forget its flows.
+    pub(crate) async fn leave(&self) {
+        let drained = self.state().await.is_ok_and(|state| state.draining);
+        self.leaving.store(!drained, Ordering::Relaxed);
     }
 
     /// The state of the whole data plane.
@@ -103,7 +119,7 @@ impl Reports {
             Ok(state) => state,
             Err(silent) => return Some(silent.to_string()),
         };
-        if state.draining {
+        if state.draining && !self.leaving.load(Ordering::Relaxed) {
             return Some("draining".into());
         }
         for listener in serving.snapshot.listeners() {

@@ -8,8 +8,9 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use tidegate_proto::v1::{
-    Ack, DataplaneState, Endpoints, Held, Hello, Nack, Rejection, SessionDown, SessionUp, Snapshot,
-    control_client::ControlClient, session_down::Message as Down, session_up::Message as Up,
+    self, Ack, DataplaneState, Endpoints, Held, Hello, Nack, Rejection, SessionDown, SessionUp,
+    Snapshot, control_client::ControlClient, session_down::Message as Down,
+    session_up::Message as Up,
 };
 use tokio::{
     sync::{
@@ -25,7 +26,7 @@ use super::{
     Backoff, Change, Commander, DialError, Dialer, Following, Replica, Serving, Verdicts,
     apply::Verdict, at, following::Claim,
 };
-use crate::metrics::ControlMetrics;
+use crate::{metrics::ControlMetrics, quic::relay::peers::Peers};
 
 /// Messages on their way up.
 const UP_QUEUE: usize = 64;
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) following: Arc<Following>,
     pub(crate) commander: Arc<Commander>,
     pub(crate) states: watch::Receiver<DataplaneState>,
+    /// The other data planes of the Gateway, as the replica that is followed knows them.
+    pub(crate) peers: watch::Sender<Arc<Peers>>,
     pub(crate) metrics: Arc<ControlMetrics>,
 }
 
@@ -120,16 +123,28 @@ impl Link {
     }
 
     async fn serve(&self, up: mpsc::Sender<SessionUp>, down: Streaming<SessionDown>) -> Lost {
-        match self.converse(up, down).await {
+        let mut followed = false;
+        let lost = match self.converse(up, down, &mut followed).await {
             Ok(never) => match never {},
             Err(lost) => lost,
+        };
+        if followed {
+            self.peers
+                .send_modify(|peers| *peers = Arc::new(peers.unattended()));
         }
+        lost
+    }
+
+    fn meet(&self, peers: &v1::Peers) {
+        self.peers
+            .send_modify(|known| *known = Arc::new(known.after(peers)));
     }
 
     async fn converse(
         &self,
         up: mpsc::Sender<SessionUp>,
         mut down: Streaming<SessionDown>,
+        followed: &mut bool,
     ) -> Result<std::convert::Infallible, Lost> {
         let mut states = self.states.clone();
         states.mark_changed();
@@ -138,7 +153,6 @@ impl Link {
         let mut moves = self.following.changes();
         let seat = self.following.join();
         let mut offered = Offered::default();
-        let mut followed = false;
         let mut again = None;
         let mut unanswered = None;
         let mut answers = FuturesOrdered::new();
@@ -146,9 +160,9 @@ impl Link {
         // What was told without being asked: not twice.
         let mut told = None;
         loop {
-            if followed && !seat.is_followed() {
+            if *followed && !seat.is_followed() {
                 tracing::info!(replica = %self.replica.address, "no longer followed");
-                followed = false;
+                *followed = false;
                 // What was not given away yet is older than what the other has.
                 changes.clear();
             }
@@ -161,7 +175,7 @@ impl Link {
                             offered.snapshot(snapshot);
                             seat.offer(&version, as_of_ms);
                             offered.as_of = as_of_ms;
-                            if followed {
+                            if *followed {
                                 seat.serves(as_of_ms);
                                 changes.extend(offered.try_snapshot(&mut answers));
                             } else {
@@ -175,7 +189,7 @@ impl Link {
                             if let Some(version) = offered.version() {
                                 seat.offer(version, as_of_ms);
                             }
-                            if followed {
+                            if *followed {
                                 seat.serves(as_of_ms);
                                 changes.push_back(Change::Endpoints(endpoints.clone()));
                             }
@@ -189,7 +203,12 @@ impl Link {
                                 let _ = send(&up, Up::Reply(reply)).await;
                             });
                         }
-                        Some(Down::Peers(_)) => {}
+                        Some(Down::Peers(peers)) => {
+                            if *followed {
+                                self.meet(&peers);
+                            }
+                            offered.peers = Some(peers);
+                        }
                         // From a control plane that is newer than this.
                         None => {}
                     }
@@ -208,7 +227,7 @@ impl Link {
                             send(&up, answer(version, outcome)).await?;
                         }
                         // It was dropped for another replica's.
-                        Err(_) if !followed => send(&up, self.early(version)).await?,
+                        Err(_) if !*followed => send(&up, self.early(version)).await?,
                         Err(_) => return Err(Lost::Stopping),
                     }
                 }
@@ -217,7 +236,7 @@ impl Link {
                     let verdict = verdicts.borrow_and_update().clone();
                     if let Some(Verdict { version, outcome }) = verdict {
                         let news = Some((version.clone(), outcome.is_ok()));
-                        if !followed && told != news {
+                        if !*followed && told != news {
                             told = news;
                             send(&up, answer(version, outcome)).await?;
                         }
@@ -231,7 +250,7 @@ impl Link {
                 Ok(()) = moves.changed() => again = Some(Instant::now()),
                 () = at(again) => {
                     again = None;
-                    if !followed {
+                    if !*followed {
                         match seat.claim(&self.serving_version()) {
                             Claim::Wait(until) => {
                                 again = until;
@@ -242,8 +261,9 @@ impl Link {
                             Claim::Follow => {
                                 unanswered = None;
                                 tracing::info!(replica = %self.replica.address, "followed");
-                                followed = true;
+                                *followed = true;
                                 seat.serves(offered.as_of);
+                                offered.peers.iter().for_each(|peers| self.meet(peers));
                                 changes.extend(offered.try_snapshot(&mut answers));
                                 changes.extend(offered.all_endpoints());
                             }
@@ -284,6 +304,7 @@ type Answered = std::pin::Pin<
 struct Offered {
     snapshot: Option<Snapshot>,
     endpoints: BTreeMap<String, Endpoints>,
+    peers: Option<v1::Peers>,
     as_of: i64,
 }
 

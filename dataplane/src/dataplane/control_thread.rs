@@ -98,6 +98,7 @@ struct House {
     metrics: Metrics,
     tracing: Option<otlp::Tracing>,
     drain_deadline: Duration,
+    stay_ready: bool,
     failed: oneshot::Sender<anyhow::Error>,
     states: watch::Sender<DataplaneState>,
 }
@@ -138,15 +139,21 @@ impl House {
 
         let (to_shards, configuration) = watch::channel(None);
         let (applied_to, applied) = tokio::sync::mpsc::channel(QUEUE.max(2 * count));
+        let (peers, known_peers) = watch::channel(Arc::default());
+        let relays = match &config.relay {
+            Some(relay) => relay.bind(count)?,
+            None => Vec::new(),
+        };
         let surroundings = Surroundings {
             dataplane: config.id.as_str().into(),
             configuration,
+            peers: known_peers,
             applied: applied_to,
             records,
             telemetry,
             early_data: Arc::default(),
         };
-        let shards = shard::spawn_all(&surroundings, metrics.shards())
+        let shards = shard::spawn_all(&surroundings, metrics.shards(), relays)
             .context("the shards' threads cannot start")?;
         // Only shards hold them now: their end can be seen.
         drop(surroundings);
@@ -169,6 +176,7 @@ impl House {
             control.clone(),
         );
         let (states, state) = watch::channel(DataplaneState::default());
+        let relay_address = config.relay.as_ref().map(|relay| relay.address.to_string());
         let hello = Hello {
             dataplane_id: config.id.clone(),
             instance_id: instance.clone(),
@@ -177,7 +185,7 @@ impl House {
             serving_version: String::new(),
             shards: count as u32,
             started_at_ms: unix_millis(),
-            relay_address: String::new(),
+            relay_address: relay_address.unwrap_or_default(),
         };
 
         let mut tasks = JoinSet::new();
@@ -202,6 +210,7 @@ impl House {
                 following: following.clone(),
                 commander: commander.clone(),
                 states: state.clone(),
+                peers: peers.clone(),
                 metrics: control.clone(),
             }
         };
@@ -230,6 +239,7 @@ impl House {
             metrics: metrics.clone(),
             tracing,
             drain_deadline: config.drain_deadline,
+            stay_ready: config.stay_ready,
             failed,
             states,
         };
@@ -270,6 +280,9 @@ impl House {
     /// Lets connections end, at the longest until the deadline.
     async fn drain(&self) {
         tracing::info!(deadline = ?self.drain_deadline, "draining");
+        if self.stay_ready {
+            self.reports.leave().await;
+        }
         for shard in &self.shards {
             let (reply, _begun) = oneshot::channel();
             let command = ShardCommand::Drain {

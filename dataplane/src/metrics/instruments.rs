@@ -15,7 +15,8 @@ use super::{
 use crate::{
     audit::Ledger,
     quic::metrics::{
-        DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Reply, RequestRejected, Side,
+        DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Relayed, Reply, RequestRejected,
+        Side,
     },
 };
 
@@ -146,6 +147,15 @@ impl Registrar<'_> {
             "{datagram}",
             "Datagrams given to the shard that owns their connection.",
             self.sum(|shard| shard.quic.handed_over.value()),
+        );
+        let legs: Vec<_> = Relayed::ALL.iter().map(|leg| leg.as_str()).collect();
+        self.counter(
+            "tidegate.quic.datagrams.relayed",
+            "{datagram}",
+            "Datagrams that took a way through two dataplanes, by leg.",
+            self.by("leg", &legs, |shard, index| {
+                shard.quic.relayed.at(index).value()
+            }),
         );
         let replies: Vec<_> = Reply::ALL.iter().map(|reply| reply.as_str()).collect();
         self.counter(

@@ -12,7 +12,8 @@ use super::{
     close_code::{self, CODES},
 };
 use crate::quic::metrics::{
-    DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Metrics, Reply, RequestRejected, Side,
+    DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Metrics, Relayed, Reply,
+    RequestRejected, Side,
 };
 
 /// Seconds: handshakes take a round trip and some cryptography.
@@ -34,6 +35,7 @@ pub(super) struct QuicMetrics {
     pub(super) dropped: Counters<{ DatagramDrop::ALL.len() }>,
     pub(super) kernel_dropped: Counter,
     pub(super) handed_over: Counter,
+    pub(super) relayed: Counters<{ Relayed::ALL.len() }>,
     pub(super) replies: Counters<{ Reply::ALL.len() }>,
     pub(super) gso_disabled: Counter,
     pub(super) write_errors: Counter,
@@ -78,6 +80,7 @@ impl QuicMetrics {
             dropped: Counters::default(),
             kernel_dropped: Counter::default(),
             handed_over: Counter::default(),
+            relayed: Counters::default(),
             replies: Counters::default(),
             gso_disabled: Counter::default(),
             write_errors: Counter::default(),
@@ -143,6 +146,10 @@ impl Metrics for ShardMetrics {
 
     fn datagram_handed_over(&self) {
         self.quic.handed_over.one();
+    }
+
+    fn datagram_relayed(&self, leg: Relayed) {
+        self.quic.relayed.at(leg as usize).one();
     }
 
     fn reply_sent(&self, reply: Reply) {

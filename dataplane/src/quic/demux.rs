@@ -2,8 +2,9 @@
 //! The listener performs the verdict.
 
 use super::{
-    cid::{CID_LEN, ConnectionIdGenerator},
+    cid::{CID_LEN, ConnectionIdGenerator, Location},
     metrics::DatagramDrop,
+    relay::peers::Peers,
 };
 use crate::connections::Handle;
 
@@ -23,6 +24,10 @@ pub enum Verdict<'a> {
     Connection(Handle),
     /// It names a connection of another shard of this dataplane.
     Sideways(u8),
+    /// It names a connection of another data plane, by that one's number.
+    Elsewhere(u32),
+    /// It names a connection of a data plane that is gone.
+    Gone,
     /// A long header with a connection ID that the client chose: it belongs to a
     /// handshake that is under way, or begins one if `initial` is there.
     Handshake {
@@ -56,6 +61,7 @@ pub fn classify<'a>(
     datagram: &'a [u8],
     place: Place,
     ids: &impl ConnectionIdGenerator,
+    peers: &Peers,
 ) -> Verdict<'a> {
     let Some(&first) = datagram.first() else {
         return Verdict::Drop(DatagramDrop::Empty);
@@ -64,15 +70,26 @@ pub fn classify<'a>(
         let Some(dcid) = datagram.get(1..1 + CID_LEN) else {
             return Verdict::Drop(DatagramDrop::Malformed);
         };
-        return locate(dcid, place, ids).unwrap_or(Verdict::Drop(DatagramDrop::UnknownConnection));
+        return match ids.locate(dcid) {
+            Some(location) => {
+                verdict_on(location, place, peers).unwrap_or(match peers.complete() {
+                    true => Verdict::Gone,
+                    false => Verdict::Drop(DatagramDrop::UnknownConnection),
+                })
+            }
+            None => Verdict::Drop(DatagramDrop::UnknownConnection),
+        };
     }
-    long_header(datagram, first, place, ids).unwrap_or(Verdict::Drop(DatagramDrop::Malformed))
+    long_header(datagram, first, place, ids, peers)
+        .unwrap_or(Verdict::Drop(DatagramDrop::Malformed))
 }
 
-fn locate<'a>(cid: &[u8], place: Place, ids: &impl ConnectionIdGenerator) -> Option<Verdict<'a>> {
-    let location = ids
-        .locate(cid)
-        .filter(|location| location.server == place.server)?;
+/// `None`: of no data plane that is known, if the ID is one at all.
+fn verdict_on<'a>(location: Location, place: Place, peers: &Peers) -> Option<Verdict<'a>> {
+    if location.server != place.server {
+        let server = location.server;
+        return peers.knows(server).then_some(Verdict::Elsewhere(server));
+    }
     Some(if location.shard == place.shard {
         Verdict::Connection(location.handle)
     } else {
@@ -86,6 +103,7 @@ fn long_header<'a>(
     first: u8,
     place: Place,
     ids: &impl ConnectionIdGenerator,
+    peers: &Peers,
 ) -> Option<Verdict<'a>> {
     let mut rest = &datagram[1..];
     let version = u32::from_be_bytes(*take_chunk(&mut rest)?);
@@ -106,7 +124,8 @@ fn long_header<'a>(
     if dcid.len() > quiche::MAX_CONN_ID_LEN || scid.len() > quiche::MAX_CONN_ID_LEN {
         return None;
     }
-    if let Some(verdict) = locate(dcid, place, ids) {
+    let location = ids.locate(dcid);
+    if let Some(verdict) = location.and_then(|location| verdict_on(location, place, peers)) {
         return Some(verdict);
     }
     let initial = match first & PACKET_TYPE {

@@ -10,6 +10,7 @@ use super::{
     incoming::{BufferPool, Incoming},
     map::ConnectionMap,
     metrics::Metrics,
+    relay::Relay,
     token,
     udp::UdpSocket,
 };
@@ -60,6 +61,7 @@ pub struct EndpointKeys {
 pub struct Tables {
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) map: Rc<RefCell<ConnectionMap>>,
+    pub(crate) relay: Rc<Relay>,
 }
 
 /// Sockets, keys and surroundings of a binding's connections.

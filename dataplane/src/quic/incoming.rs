@@ -11,6 +11,8 @@ use std::{
     time::SystemTime,
 };
 
+use super::relay::Via;
+
 /// One or, by GRO, several datagrams of one sender.
 #[derive(Debug)]
 pub struct Incoming {
@@ -24,6 +26,8 @@ pub struct Incoming {
     pub buf: PooledBuf,
     /// If set, `buf` is several datagrams of this size, the last one maybe shorter.
     pub gro: Option<u16>,
+    /// Another data plane received it, at `local_addr`.
+    pub via: Option<Via>,
 }
 
 impl Incoming {
@@ -143,10 +147,10 @@ impl IncomingQueue {
     /// Adds a batch, unless the queue is full.
     ///
     /// # Errors
-    /// The batch itself, to be counted and dropped.
-    pub fn push(&mut self, incoming: Incoming) -> Result<(), Incoming> {
+    /// How many datagrams were in it.
+    pub fn push(&mut self, incoming: Incoming) -> Result<(), usize> {
         if self.queue.len() >= MAX_QUEUED || self.bytes + incoming.buf.len() > MAX_QUEUED_BYTES {
-            return Err(incoming);
+            return Err(incoming.count());
         }
         self.bytes += incoming.buf.len();
         self.queue.push_back(incoming);
@@ -187,6 +191,7 @@ mod tests {
             rx_time: None,
             buf,
             gro,
+            via: None,
         }
     }
 

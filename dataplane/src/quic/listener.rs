@@ -22,6 +22,7 @@ use super::{
     endpoint::{Endpoint, Tables},
     incoming::Incoming,
     metrics::DatagramDrop,
+    relay::frame::Way,
     udp::UdpSocket,
 };
 use crate::{snapshot::RetryMode, task::Task};
@@ -126,6 +127,7 @@ impl Listener {
                 peer_addr,
                 local_addr,
                 rx_time,
+                via,
                 ..
             } = incoming;
             for segment in incoming.segments() {
@@ -136,6 +138,7 @@ impl Listener {
                     rx_time,
                     buf,
                     gro: None,
+                    via,
                 });
             }
         } else {
@@ -146,7 +149,7 @@ impl Listener {
     fn perform(&self, incoming: Incoming) {
         let Endpoint {
             host,
-            tables: Tables { map, .. },
+            tables: Tables { map, relay, .. },
             place,
             keys,
             ..
@@ -156,7 +159,13 @@ impl Listener {
             .map_or(incoming.buf.len(), usize::from)
             .min(incoming.buf.len());
         let keys = keys.borrow().clone();
-        match demux::classify(&incoming.buf[..size], *place, &keys.cids) {
+        let verdict = demux::classify(&incoming.buf[..size], *place, &keys.cids, &relay.peers());
+        let ours = matches!(verdict, Verdict::Connection(_) | Verdict::Sideways(_));
+        if incoming.via.is_some() && !ours {
+            // It has gone its one leg: another would be a loop.
+            return self.drop_all(&incoming, DatagramDrop::RelayMisdirected);
+        }
+        match verdict {
             Verdict::Connection(handle) => {
                 let connection = map.borrow().at(handle).cloned();
                 match connection {
@@ -171,6 +180,8 @@ impl Listener {
                     self.drop(DatagramDrop::SidewaysFull);
                 }
             }
+            Verdict::Elsewhere(server) => self.forward(incoming, server),
+            Verdict::Gone => self.stale(&incoming),
             Verdict::Handshake { dcid, initial } => {
                 let known = map.borrow().of_initial(dcid).cloned();
                 match (known, initial) {
@@ -185,6 +196,43 @@ impl Listener {
             }
             Verdict::UnknownVersion { dcid, scid } => self.negotiate_version(&incoming, dcid, scid),
             Verdict::Drop(reason) => self.drop(reason),
+        }
+    }
+
+    /// Sends a client's datagrams to the data plane that has its connection.
+    fn forward(&self, mut incoming: Incoming, server: u32) {
+        let Endpoint { host, tables, .. } = &*self.endpoint;
+        let Some(owner) = tables.relay.peers().address(server) else {
+            return self.drop_all(&incoming, DatagramDrop::RelayOff);
+        };
+        let (client, local) = (incoming.peer_addr, incoming.local_addr);
+        for datagram in incoming.segments() {
+            let metrics = host.metrics();
+            tables
+                .relay
+                .send(owner, Way::ToOwner, client, local, datagram, metrics);
+        }
+    }
+
+    /// Sends a datagram of another data plane's connection to its client. Says whether
+    /// there is a socket for it.
+    pub fn send_for(&self, local: SocketAddr, client: SocketAddr, datagram: &[u8]) -> bool {
+        let Some(socket) = self.endpoint.socket(local) else {
+            return false;
+        };
+        socket.transmit(|egress| match egress.room_for(datagram.len()) {
+            Some(room) => {
+                room.copy_from_slice(datagram);
+                egress.push(datagram.len(), local, client);
+            }
+            None => self.drop(DatagramDrop::SendFull),
+        });
+        true
+    }
+
+    fn drop_all(&self, incoming: &Incoming, reason: DatagramDrop) {
+        for _ in 0..incoming.count() {
+            self.drop(reason);
         }
     }
 

@@ -18,6 +18,8 @@ pub trait Metrics {
     fn kernel_dropped(&self, count: u64);
     /// A datagram for a connection of another shard, given to that shard.
     fn datagram_handed_over(&self);
+    /// A datagram went to another data plane or came from there.
+    fn datagram_relayed(&self, leg: Relayed);
     /// An answer that needs no connection.
     fn reply_sent(&self, reply: Reply);
     /// Segments could not be sent with one call (UDP GSO); the socket goes on without.
@@ -104,6 +106,28 @@ reasons! {
         Setup = "setup",
         /// The socket's send buffer stayed full.
         SendFull = "send_full",
+        /// For a connection of another data plane, but this one or that one does not relay.
+        RelayOff = "relay_off",
+        /// What came to the relay port does not open with the key.
+        RelayForged = "relay_forged",
+        /// The relay port's send buffer stayed full.
+        RelayFull = "relay_full",
+        /// It was relayed to a data plane that has no use for it.
+        RelayMisdirected = "relay_misdirected",
+    }
+}
+
+reasons! {
+    /// The four legs of a relayed datagram's way.
+    Relayed {
+        /// From a client, sent to the data plane that has the connection.
+        ToOwner = "to_owner",
+        /// From a client, received from the data plane that it reached.
+        FromPeer = "from_peer",
+        /// To a client, sent to the data plane that the client reaches.
+        ToPeer = "to_peer",
+        /// To a client, received from the data plane that has the connection and sent on.
+        ToClient = "to_client",
     }
 }
 
@@ -213,6 +237,7 @@ impl Metrics for NoMetrics {
     fn datagram_dropped(&self, _: DatagramDrop) {}
     fn kernel_dropped(&self, _: u64) {}
     fn datagram_handed_over(&self) {}
+    fn datagram_relayed(&self, _: Relayed) {}
     fn reply_sent(&self, _: Reply) {}
     fn gso_disabled(&self) {}
     fn write_error(&self) {}

@@ -12,7 +12,14 @@ pub mod frame;
 pub mod peers;
 pub(crate) mod vias;
 
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, task::Waker};
+use std::{
+    cell::{Ref, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
 
 use self::{
     frame::{OVERHEAD, Opened, Sealer, Way},
@@ -65,8 +72,8 @@ impl Relay {
         self.sealer.borrow_mut().set_keys(keys);
     }
 
-    pub(crate) fn peers(&self) -> Arc<Peers> {
-        self.peers.borrow().clone()
+    pub(crate) fn peers(&self) -> Ref<'_, Peers> {
+        Ref::map(self.peers.borrow(), |peers| &**peers)
     }
 
     pub(crate) fn socket(&self) -> Option<&Rc<UdpSocket>> {

@@ -20,6 +20,7 @@ use super::{
     endpoint::Endpoint,
     incoming::{Incoming, IncomingQueue},
     metrics::DatagramDrop,
+    relay::vias::Vias,
     stats,
 };
 use crate::connections::{Handle, LiveConnection};
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) closed_by: Cell<Option<ClosedBy>>,
     /// Audit facts that grow while it lives.
     pub(crate) audit: RefCell<v1::AuditStats>,
+    /// Addresses of the client that other data planes reach.
+    pub(crate) vias: RefCell<Vias>,
     mailbox: RefCell<Mailbox>,
 }
 
@@ -98,6 +101,7 @@ impl Shared {
                 quic_connection_id: hex,
                 ..Default::default()
             }),
+            vias: RefCell::default(),
             mailbox: RefCell::default(),
         }
     }
@@ -105,9 +109,8 @@ impl Shared {
     /// Queues received datagrams. A full queue drops and counts them.
     pub(crate) fn deliver(&self, incoming: Incoming) {
         let refused = self.mailbox.borrow_mut().incoming.push(incoming);
-        if let Err(incoming) = refused {
-            let dropped = incoming.count() as u64;
-            self.audit.borrow_mut().incoming_dropped += dropped;
+        if let Err(dropped) = refused {
+            self.audit.borrow_mut().incoming_dropped += dropped as u64;
             for _ in 0..dropped {
                 self.endpoint
                     .host

@@ -47,20 +47,36 @@ impl UdpSocket {
     /// # Errors
     /// What the kernel says.
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        if local.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // The kernel grants what its limits allow.
-        let _limited = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _limited = socket.set_send_buffer_size(SOCKET_BUFFER);
-        socket.bind(&local.into())?;
-        let socket = std::net::UdpSocket::from(socket);
-        let local = socket.local_addr()?;
-        configure(socket.as_fd(), local)?;
+        // QUIC packets are never fragmented (RFC 9000 14); discovery is the sender's.
+        let discovery = match local.is_ipv4() {
+            true => libc::IP_PMTUDISC_PROBE,
+            false => libc::IPV6_PMTUDISC_PROBE,
+        };
+        let socket = open(local, discovery)?;
         let segments = sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        Self::new(socket, segments)
+    }
+
+    /// A bound socket for [relayed](super::relay) packets, which are longer than what they
+    /// carry: they may be fragmented.
+    pub(super) fn open_relay(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
+        let discovery = match local.is_ipv4() {
+            true => libc::IP_PMTUDISC_DONT,
+            false => libc::IPV6_PMTUDISC_DONT,
+        };
+        open(local, discovery)
+    }
+
+    /// Serves such a socket. The kernel does not fragment what it segments itself.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub(crate) fn relay(socket: std::net::UdpSocket) -> io::Result<Self> {
+        Self::new(socket, false)
+    }
+
+    fn new(socket: std::net::UdpSocket, segments: bool) -> io::Result<Self> {
+        let local = socket.local_addr()?;
         Ok(Self {
             fd: sys::watch(socket)?,
             local,
@@ -70,6 +86,11 @@ impl UdpSocket {
             blocked: RefCell::default(),
             blocked_since: Cell::default(),
         })
+    }
+
+    /// Where it is bound.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// Whether packets from this address leave through this socket.
@@ -130,6 +151,7 @@ impl UdpSocket {
                 rx_time: received.rx_time,
                 buf: pool.take(batch.buffer(index), received.len),
                 gro: received.segment,
+                via: None,
             };
             metrics.datagrams_received(incoming.count() as u64, received.len as u64);
             deliver(incoming);
@@ -196,28 +218,32 @@ impl AsFd for UdpSocket {
     }
 }
 
-fn configure(fd: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
+fn open(local: SocketAddr, discovery: i32) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel grants what its limits allow.
+    let _limited = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _limited = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&local.into())?;
+    configure(socket.as_fd(), local, discovery)?;
+    Ok(socket.into())
+}
+
+fn configure(fd: BorrowedFd<'_>, local: SocketAddr, discovery: i32) -> io::Result<()> {
     // Without these the gateway works, with less knowledge or more calls.
     let _optional = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
     let _optional = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
     let _optional = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
     if local.is_ipv4() {
         sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-        // QUIC packets are never fragmented (RFC 9000 14); discovery is the sender's.
-        sys::set_option(
-            fd,
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_PROBE,
-        )
+        sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discovery)
     } else {
         sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        sys::set_option(
-            fd,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_PROBE,
-        )
+        sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discovery)
     }
 }
 

@@ -72,6 +72,7 @@ impl Shard {
             contexts.settle();
             *self.contexts.borrow_mut() = contexts;
             *self.keys.borrow_mut() = Rc::new(endpoint_keys(&snapshot.keys));
+            self.tables.relay.set_keys(&snapshot.keys.relay);
             *self.configuration.borrow_mut() = Rc::new(Configuration::clone(next));
             self.retire(&prepared);
             for ready in prepared {

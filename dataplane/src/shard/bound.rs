@@ -35,7 +35,11 @@ impl Bound {
 
     /// The QUIC listener that packets to this address came in at.
     pub(super) fn quic_at(&self, local: SocketAddr) -> Option<&Rc<Listener>> {
-        let quic = self.quic.as_ref()?;
-        quic.listener.serves(local).then_some(&quic.listener)
+        self.quic().filter(|listener| listener.serves(local))
+    }
+
+    /// Its QUIC listener.
+    pub(super) fn quic(&self) -> Option<&Rc<Listener>> {
+        self.quic.as_ref().map(|quic| &quic.listener)
     }
 }

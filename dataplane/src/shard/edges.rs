@@ -1,7 +1,7 @@
 //! What goes into a shard and comes out of it. Every queue is bounded.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -9,7 +9,10 @@ use std::{
 use tidegate_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{connections::Handle, quic::ConnectionShutdownBehaviour};
+use crate::{
+    connections::Handle,
+    quic::{ConnectionShutdownBehaviour, relay::Via},
+};
 
 /// A question or an order to a shard.
 pub enum ShardCommand {
@@ -142,6 +145,7 @@ pub(super) struct Datagram {
     pub(super) rx_time: Option<SystemTime>,
     pub(super) bytes: Vec<u8>,
     pub(super) gro: Option<u16>,
+    pub(super) via: Option<Via>,
 }
 
 /// The shard's ends of its queues.
@@ -149,6 +153,7 @@ pub(super) struct Edges {
     pub(super) commands: mpsc::Receiver<ShardCommand>,
     pub(super) sideways_in: mpsc::Receiver<Datagram>,
     pub(super) sideways: Vec<mpsc::Sender<Datagram>>,
+    pub(super) relay: Option<UdpSocket>,
 }
 
 /// Answers. Whoever asked may have gone; then nobody needs it.

@@ -48,6 +48,7 @@ impl Host for Shard {
             rx_time,
             ref buf,
             gro,
+            via,
         } = incoming;
         ring.try_send(Datagram {
             peer_addr,
@@ -55,6 +56,7 @@ impl Host for Shard {
             rx_time,
             bytes: buf.to_vec(),
             gro,
+            via,
         })
         .is_ok()
     }

@@ -18,6 +18,7 @@ mod grpc_admin;
 mod hostile;
 mod protocol_errors;
 mod rebind;
+mod relay;
 mod reload;
 mod resume;
 mod routing;

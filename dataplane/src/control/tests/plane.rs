@@ -270,6 +270,7 @@ impl Plane {
                 following: following.clone(),
                 commander: commander.clone(),
                 states: state.clone(),
+                peers: watch::Sender::default(),
                 metrics: metrics.clone(),
             };
             tasks.spawn(link.keep());

@@ -112,6 +112,7 @@ impl Gateway {
         let surroundings = Surroundings {
             dataplane: "test".into(),
             configuration,
+            peers: watch::channel(Arc::default()).1,
             applied,
             records,
             telemetry: Arc::new(Telemetry::default()),
@@ -119,7 +120,11 @@ impl Gateway {
         };
         // What is there from the start counts as a change.
         configured.send_modify(|_| {});
-        let shards = shard::spawn_all(&surroundings, &[Arc::new(ShardMetrics::default())]);
+        let shards = shard::spawn_all(
+            &surroundings,
+            &[Arc::new(ShardMetrics::default())],
+            Vec::new(),
+        );
         let shard = shards.expect("a thread").pop().expect("one shard");
         let outcome = results.recv().await.expect("an outcome");
         assert!(outcome.rejections.is_empty(), "{:?}", outcome.rejections);

@@ -2,7 +2,10 @@
 //! are written on the spot, never larger than three times what asked for them, and
 //! limited in rate.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Instant, SystemTime},
+};
 
 use quiche::ConnectionId;
 
@@ -13,6 +16,7 @@ use crate::{
         incoming::Incoming,
         limit::TokenBucket,
         metrics::{DatagramDrop, Reply},
+        relay::{Via, frame::Way},
         token,
     },
     snapshot::SecretKey,
@@ -108,6 +112,9 @@ impl Listener {
         if !self.replies.borrow_mut().allow(kind, Instant::now()) {
             return self.drop(DatagramDrop::RateLimited);
         }
+        if let Some(via) = incoming.via {
+            return self.reply_through(via, kind, incoming.peer_addr, write);
+        }
         let Some(socket) = self.endpoint.socket(incoming.local_addr) else {
             return;
         };
@@ -123,6 +130,32 @@ impl Listener {
                 None => self.drop(DatagramDrop::Malformed),
             }
         });
+    }
+}
+
+impl Listener {
+    /// The data plane that the client reaches sends it on.
+    fn reply_through(
+        &self,
+        via: Via,
+        kind: Reply,
+        client: SocketAddr,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) {
+        let mut datagram = [0; 256];
+        let Some(len) = write(&mut datagram) else {
+            return self.drop(DatagramDrop::Malformed);
+        };
+        let metrics = self.endpoint.host.metrics();
+        self.endpoint.tables.relay.send(
+            via.relay,
+            Way::ToClient,
+            client,
+            via.local,
+            &datagram[..len],
+            metrics,
+        );
+        metrics.reply_sent(kind);
     }
 }
 

@@ -47,13 +47,18 @@ impl Egress {
 
     /// Room for one datagram, or `None` when this turn's buffer is full.
     pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
+        self.room_for(MAX_DATAGRAM)
+    }
+
+    /// Room for one datagram of this length.
+    pub(crate) fn room_for(&mut self, len: usize) -> Option<&mut [u8]> {
         if self.buffer.is_empty() {
             self.buffer.resize(BUFFER_LEN, 0);
         }
-        self.buffer.get_mut(self.used..self.used + MAX_DATAGRAM)
+        self.buffer.get_mut(self.used..self.used + len)
     }
 
-    /// Adds the datagram of `len` bytes that was written into [`room`](Self::room).
+    /// Adds the datagram of `len` bytes that was written into the room for it.
     pub(crate) fn push(&mut self, len: usize, from: SocketAddr, to: SocketAddr) {
         let start = self.used;
         self.used += len;

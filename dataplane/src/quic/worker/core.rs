@@ -18,7 +18,9 @@ use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
         cid::CID_LEN,
+        endpoint::Endpoint,
         metrics::{DatagramDrop, EarlyDataOutcome, Layer, Side},
+        relay::frame::Way,
         shared::Shared,
         stats::{self, BandwidthReporter},
     },
@@ -74,10 +76,21 @@ impl Core {
         let mut qconn = self.shared.qconn.borrow_mut();
         let mut received = false;
         while let Some(mut incoming) = self.shared.next_incoming() {
+            let (client, via) = (incoming.peer_addr, incoming.via);
             let info = RecvInfo {
-                from: incoming.peer_addr,
-                to: incoming.local_addr,
+                from: client,
+                // To QUIC it makes no difference which data plane an address reaches.
+                to: match via {
+                    Some(_) => self.shared.local,
+                    None => incoming.local_addr,
+                },
             };
+            if via.is_some() {
+                let mut audit = self.shared.audit.borrow_mut();
+                audit.relayed_datagrams += incoming.count() as u64;
+            }
+            let turned = self.shared.vias.borrow().of(client) != via;
+            let before = turned.then(|| qconn.stats().recv);
             for datagram in incoming.segments() {
                 if self.retired && names_retired(&qconn, datagram) {
                     let metrics = self.shared.endpoint.host.metrics();
@@ -88,6 +101,10 @@ impl Core {
                 // packet was not for it; both show in its state.
                 let _state_tells = qconn.recv(datagram, info);
                 self.retired |= qconn.retired_scids() > 0;
+            }
+            // Only what the client sent itself, and now, shows the way to it.
+            if before.is_some_and(|before| qconn.stats().recv > before) {
+                self.shared.vias.borrow_mut().learn(client, via);
             }
             received = true;
         }
@@ -210,8 +227,15 @@ impl Core {
         let Some(socket) = shared.endpoint.socket(shared.local) else {
             return;
         };
+        let metrics = shared.endpoint.host.metrics();
+        let relay = &shared.endpoint.tables.relay;
+        let vias = shared.vias.borrow();
+        let mut relayed = 0;
         self.blocked = socket.transmit(|egress| {
             loop {
+                if !vias.is_empty() && relay.is_full() {
+                    return true;
+                }
                 let Some(room) = egress.room() else {
                     return true;
                 };
@@ -223,7 +247,11 @@ impl Core {
                     self.farewell.keep(&room[..len], info.from, info.to);
                 }
                 let to = self.former.reachable(info.to, shared.peer.get());
-                if socket.serves(info.from) {
+                if let Some(via) = vias.of(to) {
+                    let (way, datagram) = (Way::ToClient, &room[..len]);
+                    relay.send(via.relay, way, to, via.local, datagram, metrics);
+                    relayed += 1;
+                } else if socket.serves(info.from) {
                     egress.push(len, info.from, to);
                 } else if let Some(other) = shared.endpoint.socket(info.from) {
                     // The client moved between IPv4 and IPv6.
@@ -236,6 +264,9 @@ impl Core {
                 }
             }
         });
+        if relayed > 0 {
+            shared.audit.borrow_mut().relayed_datagrams += relayed;
+        }
     }
 
     /// Tells a client that goes on sending once more that the connection is closed.
@@ -244,7 +275,13 @@ impl Core {
             return;
         };
         let to = self.former.reachable(to, self.shared.peer.get());
-        if let Some(socket) = self.shared.endpoint.socket(from) {
+        if let Some(via) = self.shared.vias.borrow().of(to) {
+            let Endpoint { tables, host, .. } = &*self.shared.endpoint;
+            let metrics = host.metrics();
+            tables
+                .relay
+                .send(via.relay, Way::ToClient, to, via.local, datagram, metrics);
+        } else if let Some(socket) = self.shared.endpoint.socket(from) {
             socket.transmit(|egress| {
                 if let Some(room) = egress.room() {
                     room[..datagram.len()].copy_from_slice(datagram);
@@ -281,7 +318,10 @@ impl Core {
                     return Poll::Ready(None);
                 }
                 asked_for_room = true;
-                if let Some(socket) = self.shared.endpoint.socket(self.shared.local) {
+                let relay = &self.shared.endpoint.tables.relay;
+                if !self.shared.vias.borrow().is_empty() && relay.is_full() {
+                    relay.wake_when_writable(cx.waker());
+                } else if let Some(socket) = self.shared.endpoint.socket(self.shared.local) {
                     socket.wake_when_writable(cx.waker());
                 }
             }

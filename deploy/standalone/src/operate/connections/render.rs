@@ -311,6 +311,10 @@ fn end(audit: &AuditStats) -> Option<String> {
         0 => String::new(),
         dropped => units::count(dropped, "packet"),
     };
+    let relayed = match audit.relayed_datagrams {
+        0 => String::new(),
+        relayed => units::count(relayed, "packet"),
+    };
     Some(facts(&[
         (
             "closed by",
@@ -318,6 +322,7 @@ fn end(audit: &AuditStats) -> Option<String> {
         ),
         ("largest bandwidth", bandwidth),
         ("dropped at the queue", dropped),
+        ("through other data planes", relayed),
     ]))
 }
 
