@@ -30,6 +30,8 @@ const STATE: &str = "/var/lib/tidegate";
 const STATE_SIZE: &str = "64Mi";
 const BINARY: &str = "/tidegate-dataplane";
 const ADMIN_PORT: i32 = 9092;
+/// Pods of a Gateway send each other packets of clients that moved.
+const RELAY_PORT: i32 = 9094;
 /// An identity without any rights.
 const NONROOT: i64 = 65532;
 /// A token lives so long; the kubelet puts a new one in its place before.
@@ -163,6 +165,11 @@ fn container(context: &Context<'_>, ending: Ending) -> Container {
         format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
         format!("--state={STATE}"),
         format!("--drain-deadline={}", ending.drain),
+        format!("--relay-listen=0.0.0.0:{RELAY_PORT}"),
+        // In either family: the port is that of the one before.
+        "--relay-address=$(POD_IP)".to_owned(),
+        // A Service forgets the flows of pods that are not ready.
+        "--stay-ready".to_owned(),
     ];
     args.extend(parameters.shards.map(|shards| format!("--shards={shards}")));
     let host_network = parameters.host_network == Some(true);
@@ -173,12 +180,10 @@ fn container(context: &Context<'_>, ending: Ending) -> Container {
         command: Some(vec![BINARY.to_owned()]),
         args: Some(args),
         env: Some(environment(context)),
-        ports: Some(vec![ContainerPort {
-            name: Some("admin".to_owned()),
-            container_port: ADMIN_PORT,
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]),
+        ports: Some(vec![
+            port("admin", ADMIN_PORT, "TCP"),
+            port("relay", RELAY_PORT, "UDP"),
+        ]),
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             timeout_seconds: Some(3),
@@ -227,6 +232,15 @@ fn container(context: &Context<'_>, ending: Ending) -> Container {
     }
 }
 
+fn port(name: &str, number: i32, protocol: &str) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some(protocol.to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
 fn probe(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
@@ -240,17 +254,21 @@ fn probe(path: &str) -> Probe {
 
 fn environment(context: &Context<'_>) -> Vec<EnvVar> {
     let parameters = &context.infrastructure.parameters;
-    let mut variables = vec![EnvVar {
-        name: "TIDEGATE_ID".to_owned(),
+    let of_pod = |name: &str, field: &str| EnvVar {
+        name: name.to_owned(),
         value_from: Some(EnvVarSource {
             field_ref: Some(ObjectFieldSelector {
                 api_version: Some("v1".to_owned()),
-                field_path: "metadata.name".to_owned(),
+                field_path: field.to_owned(),
             }),
             ..EnvVarSource::default()
         }),
         ..EnvVar::default()
-    }];
+    };
+    let mut variables = vec![
+        of_pod("TIDEGATE_ID", "metadata.name"),
+        of_pod("POD_IP", "status.podIP"),
+    ];
     for (name, value) in [
         ("RUST_LOG", &parameters.log_filter),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &parameters.otlp_endpoint),
