@@ -65,6 +65,7 @@ story! {
     operate::a_viewer_may_look_and_not_close,
     operate::an_operator_closes_a_connection,
     scale::scaling_the_data_plane_fails_no_request,
+    scale::a_client_that_changes_its_address_keeps_its_connection,
     leader::another_replica_takes_over_from_a_dead_leader_and_no_connection_notices,
     upgrade::an_upgrade_fails_no_request,
     uninstall::uninstalling_leaves_nothing,

@@ -1,7 +1,10 @@
 //! More and fewer data planes.
 
+use tidegate_tests::H3;
+
 use crate::{
     load::Load,
+    tools::get,
     world::{SHOP, World, apply, eventually, kubectl, pods},
 };
 
@@ -33,16 +36,36 @@ pub(crate) async fn scaling_the_data_plane_fails_no_request(world: &mut World) {
     ]);
     let load = Load::start(world.https(), "/");
     for count in [3, 1] {
-        apply(&replicas(count));
-        eventually("there are as many pods, and ready", || async {
-            let deployment =
-                crate::tools::get(&["--namespace", SHOP, "deployments", "--selector", DATAPLANES]);
-            let status = &deployment["items"][0]["status"];
-            let ready = status["readyReplicas"] == count && status["replicas"] == count;
-            (ready && pods(SHOP, DATAPLANES).len() == count).then_some(())
-        })
-        .await;
+        scale(count).await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     }
     load.finish().await;
+}
+
+/// Whichever pod its next packet lands on: behind a Service a new address is a new flow,
+/// for which a pod is chosen by chance.
+pub(crate) async fn a_client_that_changes_its_address_keeps_its_connection(world: &mut World) {
+    scale(3).await;
+    let connection = H3::connect(&world.https()).await;
+    assert_eq!(connection.get("/").await.status, 200);
+    for change in 0..12 {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("any port will do");
+        connection.endpoint.rebind(socket).expect("it is bound");
+        let answer = connection.get("/").await;
+        assert_eq!(answer.status, 200, "after change {change}");
+    }
+    assert_eq!(connection.connection.close_reason(), None);
+    scale(1).await;
+}
+
+/// Waits until there are so many pods, and ready.
+async fn scale(count: usize) {
+    apply(&replicas(count));
+    eventually("there are as many pods, and ready", || async {
+        let deployment = get(&["--namespace", SHOP, "deployments", "--selector", DATAPLANES]);
+        let status = &deployment["items"][0]["status"];
+        let ready = status["readyReplicas"] == count && status["replicas"] == count;
+        (ready && pods(SHOP, DATAPLANES).len() == count).then_some(())
+    })
+    .await;
 }
