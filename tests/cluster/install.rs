@@ -2,10 +2,10 @@
 
 use crate::{
     client,
-    tools::{get, run},
+    tools::{get, helm, run},
     world::{
-        HOST, SHOP, SYSTEM, World, address, apply, certificate, eventually, kubectl, object_is,
-        pods, route,
+        HOST, RELEASE, SHOP, SYSTEM, World, address, apply, certificate, eventually, kubectl,
+        object_is, pods, route,
     },
 };
 
@@ -22,6 +22,7 @@ pub(crate) async fn one_helm_install_ends_with_a_response_over_http3(world: &mut
     let answer = eventually("a response over HTTP/3", || client::fetch(&trusted, "/")).await;
     // There is no route yet, and the gateway says so itself.
     assert_eq!(answer.status, 404);
+    helm(&["test", RELEASE, "--namespace", SYSTEM, "--timeout", "3m"]);
 }
 
 pub(crate) async fn a_gateway_gets_its_own_data_plane_and_address(world: &mut World) {

@@ -84,10 +84,10 @@ fn main() -> ExitCode {
         .filter(|one| !one.starts_with('-'))
         .collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    if let [bench, routes @ ..] = filter.as_slice()
-        && bench == "push-latency"
+    if let [bench, counts @ ..] = filter.as_slice()
+        && ["push-latency", "controlplane-cost"].contains(&bench.as_str())
     {
-        runtime.block_on(measure(routes));
+        runtime.block_on(measure(bench, counts));
         return ExitCode::SUCCESS;
     }
     let (passed, failed) = runtime.block_on(async {
@@ -104,12 +104,19 @@ fn main() -> ExitCode {
 }
 
 /// `push-latency 100 1000`: installs, and measures with so many routes.
-async fn measure(routes: &[String]) {
+/// `controlplane-cost 100 1000`: the same, and 10,000 Services after them.
+async fn measure(bench: &str, counts: &[String]) {
     let mut world = World::new();
     install::one_helm_install_ends_with_a_response_over_http3(&mut world).await;
     install::a_gateway_gets_its_own_data_plane_and_address(&mut world).await;
-    for count in routes {
+    for count in counts {
         let count = count.parse().expect("a number of routes");
-        bench::push_latency(&mut world, count).await;
+        match bench {
+            "push-latency" => bench::push_latency(&mut world, count).await,
+            _ => bench::cost_of_routes(&mut world, count).await,
+        }
+    }
+    if bench == "controlplane-cost" {
+        bench::cost_of_services(10_000).await;
     }
 }
