@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use serde_json::Value;
-use tidegate_tests::{Authority, Target};
+use tidegate_tests::{Authority, Target, eventually_within};
 
 use crate::{
     client, tools,
@@ -20,6 +20,8 @@ pub(crate) const HOST: &str = "shop.example.com";
 pub(crate) const RELEASE: &str = "tidegate";
 /// Pods start, images load, leases run out: on a machine with two cores that takes a while.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Each probe is a process or a connection.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What earlier chapters left for later ones.
 pub(crate) struct World {
@@ -126,22 +128,9 @@ impl World {
 #[track_caller]
 pub(crate) fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
-    mut probe: impl FnMut() -> F,
+    probe: impl FnMut() -> F,
 ) -> impl Future<Output = T> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let began = tokio::time::Instant::now();
-        loop {
-            if let Some(value) = probe().await {
-                return value;
-            }
-            assert!(
-                began.elapsed() < PATIENCE,
-                "{caller}: never happened: {what}"
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
+    eventually_within(PATIENCE, PAUSE, what, probe)
 }
 
 /// The status of a condition, with reason and message: `True Accepted …`. Empty: it is

@@ -15,7 +15,22 @@ static HEAVY: Mutex<()> = Mutex::const_new(());
 
 /// Probes until there is a value, and panics with `what` when patience ends.
 #[track_caller]
-pub fn eventually<T, F, P>(what: &str, mut probe: P) -> impl Future<Output = T>
+pub fn eventually<T, F, P>(what: &str, probe: P) -> impl Future<Output = T>
+where
+    P: FnMut() -> F,
+    F: Future<Output = Option<T>>,
+{
+    eventually_within(PATIENCE, PROBE_INTERVAL, what, probe)
+}
+
+/// Like [`eventually`], with a patience and pauses of the caller's choice.
+#[track_caller]
+pub fn eventually_within<T, F, P>(
+    patience: Duration,
+    pause: Duration,
+    what: &str,
+    mut probe: P,
+) -> impl Future<Output = T>
 where
     P: FnMut() -> F,
     F: Future<Output = Option<T>>,
@@ -28,10 +43,10 @@ where
                 return value;
             }
             assert!(
-                begin.elapsed() < PATIENCE,
+                begin.elapsed() < patience,
                 "{caller}: never happened: {what}"
             );
-            tokio::time::sleep(PROBE_INTERVAL).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -29,7 +29,7 @@ pub use client::{
 };
 pub use datagrams::{Forge, Kind};
 pub use echo::{EchoServer, Noted, Notes, Policy};
-pub use eventually::{eventually, heavy, within};
+pub use eventually::{eventually, eventually_within, heavy, within};
 pub use gateway::{Builder, Gateway};
 pub use metrics::Samples;
 pub use otlp::OtlpSink;
