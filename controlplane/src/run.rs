@@ -105,10 +105,6 @@ impl ControlPlane {
         // Without replicas there is nobody else to do it.
         let mut leads = watch::channel(true).1;
         let mut ending = SERVERS;
-        let cluster = match &resources {
-            Resources::Cluster(cluster) => Some(cluster.address()),
-            Resources::Files(_) => None,
-        };
         let names = config.tls_names.clone();
         let mut access = Access::new(&admin_token);
         let mut trusted = match &config.session_token_file {
@@ -116,20 +112,20 @@ impl ControlPlane {
             None => None,
         };
         let mut admin_trusted = None;
-        if let Some((client, namespace)) = cluster {
-            access = trust::access_by_cluster(client.clone());
-            let cluster = trust::by_cluster(client, &namespace, names, Arc::clone(&fleet)).await?;
-            trusted = Some(cluster);
-            admin_trusted.clone_from(&trusted);
-        }
         match resources {
             Resources::Files(files) => {
                 let options = Options::default();
                 tasks.spawn(publish(Arc::clone(&fleet), files, keys.watch(), options));
             }
             Resources::Cluster(cluster) => {
+                let (client, namespace) = cluster.address();
+                access = trust::access_by_cluster(client.clone());
+                let by_cluster =
+                    trust::by_cluster(client, &namespace, names, Arc::clone(&fleet)).await?;
+                let bundle = by_cluster.authority.bundle();
+                trusted = Some(by_cluster);
+                admin_trusted.clone_from(&trusted);
                 let stopping = stopping.subscribe();
-                let bundle = trusted.as_ref().map(|trusted| trusted.authority.bundle());
                 leads = cluster.spawn(&mut tasks, &fleet, &keys, stopping, &instruments, bundle);
                 ending += 1;
             }

@@ -52,13 +52,12 @@ pub struct ProvisionArgs {
 }
 
 impl ProvisionArgs {
-    /// The settings of a control plane in `namespace`, or nothing where no image is given,
-    /// or nothing with which data planes could trust it.
+    /// The settings of a control plane in `namespace`, or nothing where no image is given.
     pub fn settings(
         &self,
         namespace: &str,
         controller_name: &str,
-        ca_bundle: Option<String>,
+        ca_bundle: String,
     ) -> Option<Settings> {
         Some(Settings {
             controller_name: controller_name.to_owned(),
@@ -69,7 +68,7 @@ impl ProvisionArgs {
                 "https://{}.{namespace}.svc:{SESSIONS_PORT}",
                 self.sessions_service
             ),
-            ca_bundle: ca_bundle?,
+            ca_bundle,
             own: self.deployment.clone().map(|deployment| Own {
                 namespace: namespace.to_owned(),
                 deployment,

@@ -1,7 +1,7 @@
 //! What a control plane does more where its resources come from a cluster: it shares keys
 //! with its replicas, and one of them writes.
 
-use std::{fs, future::pending, sync::Arc};
+use std::{fs, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use kube::{Client, Config};
@@ -77,7 +77,7 @@ impl Cluster {
         keys: &Arc<KeyStore>,
         stopping: watch::Receiver<bool>,
         instruments: &Instruments,
-        bundle: Option<watch::Receiver<String>>,
+        mut bundle: watch::Receiver<String>,
     ) -> watch::Receiver<bool> {
         let controller = self.settings.controller_name.clone();
         let options = Options {
@@ -106,11 +106,10 @@ impl Cluster {
         );
         let provision = self.settings.provision.clone();
         let (namespace, controller) = (self.namespace.clone(), options.controller_name.clone());
-        let settings =
-            move |bundle: Option<String>| provision.settings(&namespace, &controller, bundle);
+        let settings = move |bundle: String| provision.settings(&namespace, &controller, bundle);
         let (following, leading) = (fleet.configurations(), leads.clone());
         tasks.spawn(async move {
-            let first = bundle.as_ref().map(|bundle| bundle.borrow().clone());
+            let first = bundle.borrow_and_update().clone();
             let (sender, receiver) = watch::channel(settings(first));
             let followed = Followed {
                 configuration: following,
@@ -118,12 +117,9 @@ impl Cluster {
                 leading,
             };
             let renew = async {
-                let Some(mut bundle) = bundle else {
-                    return pending().await;
-                };
                 while bundle.changed().await.is_ok() {
                     let renewed = bundle.borrow_and_update().clone();
-                    sender.send_replace(settings(Some(renewed)));
+                    sender.send_replace(settings(renewed));
                 }
             };
             tokio::select! {
