@@ -16,7 +16,7 @@ use opentelemetry::metrics::{Meter, MeterProvider as _, NoopMeterProvider};
 
 use self::quic::QuicMetrics;
 pub use self::{
-    cell::{Counter, Counters},
+    cell::{Counter, Counters, Level},
     control::ControlMetrics,
     http::{HttpMetrics, RequestEnd},
     provider::Metrics,

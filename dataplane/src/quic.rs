@@ -17,6 +17,7 @@ mod command;
 mod connection;
 pub mod demux;
 pub mod endpoint;
+mod half_open;
 mod handshake;
 pub mod incoming;
 mod limit;
@@ -27,6 +28,7 @@ pub mod relay;
 mod shared;
 pub mod stats;
 pub mod token;
+mod turnstile;
 pub mod udp;
 mod worker;
 
@@ -39,6 +41,7 @@ pub use self::{
     connection::{InitialConnection, QuicConnection},
     handshake::{HandshakeError, HandshakeInfo},
     incoming::Incoming,
+    limit::TokenBucket,
     map::ConnectionMap,
     metrics::Metrics,
     worker::{Closing, Running},

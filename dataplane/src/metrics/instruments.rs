@@ -10,7 +10,7 @@ use super::{
     close_code::{self, CODES},
     control::{OUTCOMES, VERDICTS},
     http::{CLOSED_BY, MIRRORS, REFUSALS, RETRIES, UPSTREAM_ERRORS, VERSIONS},
-    quic::frame_index,
+    quic::{frame_index, unix_seconds},
 };
 use crate::{
     audit::Ledger,
@@ -227,6 +227,32 @@ impl Registrar<'_> {
             self.by("tidegate.resumed", &["false", "true"], |shard, index| {
                 [&shard.quic.handshakes, &shard.quic.resumed][index].value()
             }),
+        );
+        self.level(
+            "tidegate.quic.handshakes.half_open",
+            "{handshake}",
+            "Handshakes under way, by whether a Retry proved the client's address. A shard holds 2048; \
+             from 256 on, of which unanswered Retries count too, it asks for Retry, down to 128.",
+            self.by(
+                "address",
+                &["unvalidated", "validated"],
+                |shard, index| {
+                    let quic = &shard.quic;
+                    [&quic.half_open_unvalidated, &quic.half_open_validated][index].value()
+                },
+            ),
+        );
+        self.level(
+            "tidegate.quic.handshakes.waiting",
+            "{handshake}",
+            "Handshakes that wait because those before them have had half of their shard's time.",
+            self.sum(|shard| shard.quic.waiting.value()),
+        );
+        self.level(
+            "tidegate.quic.retry.active",
+            "{shard}",
+            "Shards that ask every client for a Retry, unless a listener says otherwise.",
+            self.sum(|shard| u64::from(shard.quic.retrying_until.value() > unix_seconds())),
         );
         let outcomes: Vec<_> = EarlyDataOutcome::ALL
             .iter()

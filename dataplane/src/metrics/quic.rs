@@ -1,19 +1,22 @@
 //! What one shard counts of its QUIC connections: the numbers behind the connection
 //! layer's [`Metrics`] trait.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::metrics::{BoundHistogram, Meter};
 use tidegate_proto::v1::ClosedBy;
 
 use super::{
     ShardMetrics,
-    cell::{Counter, Counters},
+    cell::{Counter, Counters, Level},
     close_code::{self, CODES},
 };
-use crate::quic::metrics::{
-    DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Metrics, Relayed, Reply,
-    RequestRejected, Side,
+use crate::quic::{
+    metrics::{
+        Counts, DatagramDrop, EarlyDataOutcome, HandshakeFailure, Layer, Metrics, Relayed, Reply,
+        RequestRejected, Side,
+    },
+    token::RETRY_LIFETIME,
 };
 
 /// Seconds: handshakes take a round trip and some cryptography.
@@ -40,6 +43,11 @@ pub(super) struct QuicMetrics {
     pub(super) gso_disabled: Counter,
     pub(super) write_errors: Counter,
     pub(super) write_blocked_nanos: Counter,
+    pub(super) half_open_unvalidated: Level,
+    pub(super) half_open_validated: Level,
+    /// In seconds since the epoch, until when Retry is on if nothing happens; 0: it is off.
+    pub(super) retrying_until: Level,
+    pub(super) waiting: Level,
     pub(super) initials: Counter,
     pub(super) opened: Counter,
     pub(super) closed: Counters<9>,
@@ -85,6 +93,10 @@ impl QuicMetrics {
             gso_disabled: Counter::default(),
             write_errors: Counter::default(),
             write_blocked_nanos: Counter::default(),
+            half_open_unvalidated: Level::default(),
+            half_open_validated: Level::default(),
+            retrying_until: Level::default(),
+            waiting: Level::default(),
             initials: Counter::default(),
             opened: Counter::default(),
             closed: Counters::default(),
@@ -170,6 +182,23 @@ impl Metrics for ShardMetrics {
             .add(duration.as_nanos() as u64);
     }
 
+    fn half_open(&self, counts: Counts) {
+        self.quic
+            .half_open_unvalidated
+            .set(counts.unvalidated as u64);
+        self.quic.half_open_validated.set(counts.validated as u64);
+    }
+
+    fn retrying(&self, on: bool) {
+        // What keeps it on is forgotten by then, if nothing comes to say so again.
+        let until = on.then(|| unix_seconds() + RETRY_LIFETIME.as_secs() + 1);
+        self.quic.retrying_until.set(until.unwrap_or(0));
+    }
+
+    fn handshakes_waiting(&self, count: usize) {
+        self.quic.waiting.set(count as u64);
+    }
+
     fn initial_accepted(&self) {
         self.quic.initials.one();
     }
@@ -231,6 +260,13 @@ impl Metrics for ShardMetrics {
     fn request_rejected(&self, reason: RequestRejected) {
         self.quic.requests_rejected.at(reason as usize).one();
     }
+}
+
+/// The time of levels that end by themselves.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Place in [`QuicMetrics::close_frames`].

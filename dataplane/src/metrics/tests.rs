@@ -8,7 +8,7 @@ use super::{ControlMetrics, Metrics, RequestEnd, ShardMetrics};
 use crate::{
     audit,
     quic::metrics::{
-        DatagramDrop, HandshakeFailure, Layer, Metrics as _, Reply, RequestRejected, Side,
+        Counts, DatagramDrop, HandshakeFailure, Layer, Metrics as _, Reply, RequestRejected, Side,
     },
 };
 
@@ -57,6 +57,12 @@ fn touch_everything(shard: &ShardMetrics, control: &ControlMetrics) {
     shard.gso_disabled();
     shard.write_error();
     shard.write_blocked(Duration::from_millis(1500));
+    shard.half_open(Counts {
+        unvalidated: 5,
+        validated: 3,
+    });
+    shard.retrying(true);
+    shard.handshakes_waiting(4);
     shard.initial_accepted();
     shard.connection_opened();
     shard.connection_opened();
@@ -127,6 +133,18 @@ fn the_text_has_every_instrument_and_sums_the_shards() {
             &[],
             3.0,
         ),
+        (
+            "tidegate_quic_handshakes_half_open",
+            &["=\"unvalidated\""],
+            10.0,
+        ),
+        (
+            "tidegate_quic_handshakes_half_open",
+            &["=\"validated\""],
+            6.0,
+        ),
+        ("tidegate_quic_retry_active", &[], 2.0),
+        ("tidegate_quic_handshakes_waiting", &[], 8.0),
         ("tidegate_quic_initials_accepted_total", &[], 2.0),
         ("tidegate_quic_connections", &[], 2.0),
         (

@@ -124,17 +124,19 @@ fn long_header<'a>(
     if dcid.len() > quiche::MAX_CONN_ID_LEN || scid.len() > quiche::MAX_CONN_ID_LEN {
         return None;
     }
+    let kind = first & PACKET_TYPE;
+    if kind == TYPE_INITIAL && datagram.len() < MIN_INITIAL_LEN {
+        // RFC 9000 14.1, whoever chose the connection ID.
+        return Some(Verdict::Drop(DatagramDrop::Undersized));
+    }
     let location = ids.locate(dcid);
     if let Some(verdict) = location.and_then(|location| verdict_on(location, place, peers)) {
         return Some(verdict);
     }
-    let initial = match first & PACKET_TYPE {
+    let initial = match kind {
         TYPE_INITIAL => {
             let token_len = take_varint(&mut rest)?;
             let token = take(&mut rest, usize::try_from(token_len).ok()?)?;
-            if datagram.len() < MIN_INITIAL_LEN {
-                return Some(Verdict::Drop(DatagramDrop::Undersized));
-            }
             // RFC 9000 7.2: at least 8 bytes of the client's choice.
             if dcid.len() < 8 {
                 return None;

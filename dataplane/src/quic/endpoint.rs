@@ -1,17 +1,19 @@
 //! What the connections of one binding share on a shard.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::SystemTime};
 
 use tidegate_proto::v1;
 
 use super::{
     cid::{Cid, CidCodec, ConnectionIdGenerator, Location},
     demux::Place,
+    half_open::HalfOpen,
     incoming::{BufferPool, Incoming},
     map::ConnectionMap,
     metrics::Metrics,
     relay::Relay,
     token,
+    turnstile::Turnstile,
     udp::UdpSocket,
 };
 use crate::{
@@ -61,6 +63,8 @@ pub struct EndpointKeys {
 pub struct Tables {
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) map: Rc<RefCell<ConnectionMap>>,
+    pub(crate) half_open: Rc<RefCell<HalfOpen>>,
+    pub(crate) turnstile: Rc<Turnstile>,
     pub(crate) relay: Rc<Relay>,
 }
 
@@ -108,5 +112,13 @@ impl Endpoint {
         let cid = keys.cids.new_connection_id(location, nonce);
         let reset = u128::from_be_bytes(token::reset_token(&keys.reset[0], &cid));
         (cid, reset)
+    }
+    /// A handshake is complete, or given up.
+    pub(crate) fn end_handshake(&self, initial: &[u8]) {
+        let mut half_open = self.tables.half_open.borrow_mut();
+        let counts = half_open.end(initial);
+        let metrics = self.host.metrics();
+        metrics.half_open(counts);
+        metrics.retrying(half_open.retrying(SystemTime::now()));
     }
 }

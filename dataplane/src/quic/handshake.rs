@@ -33,12 +33,12 @@ impl HandshakeInfo {
         }
     }
 
-    /// When the connection was created.
+    /// When the connection was created, and had its turn.
     pub fn start_time(&self) -> Instant {
         self.start_time
     }
 
-    /// How long the client's first packet lay in the socket and in queues before that.
+    /// How long the client's first packets lay in the socket and in queues before that.
     pub fn queued(&self) -> Duration {
         self.queued
     }
@@ -63,6 +63,12 @@ impl HandshakeInfo {
         self.retry
     }
 
+    /// The first packet waited from `since` on for its turn. Only now it begins.
+    pub(crate) fn waited(&mut self, since: Instant, now: Instant) {
+        self.queued += now - since;
+        self.start_time += now - since;
+    }
+
     pub(crate) fn complete(&mut self, now: Instant) {
         self.elapsed = Some(now - self.start_time);
     }
@@ -83,6 +89,9 @@ pub enum HandshakeError {
     /// Its deadline passed.
     #[error("the handshake did not complete in time")]
     Timeout,
+    /// The shard had no time for it.
+    #[error("too many handshakes wait for their turn")]
+    Overloaded,
     /// The connection was closed first, by either side.
     #[error("the connection was closed during its handshake")]
     ConnectionClosed,
@@ -91,7 +100,7 @@ pub enum HandshakeError {
 impl From<HandshakeError> for io::Error {
     fn from(error: HandshakeError) -> Self {
         let kind = match error {
-            HandshakeError::Timeout => io::ErrorKind::TimedOut,
+            HandshakeError::Timeout | HandshakeError::Overloaded => io::ErrorKind::TimedOut,
             HandshakeError::ConnectionClosed => io::ErrorKind::NotConnected,
         };
         Self::new(kind, error)
@@ -111,6 +120,10 @@ mod tests {
         info.complete(start + second / 2);
         assert!(!info.is_expired(start + second));
         assert_eq!(info.elapsed(), second / 2);
+        let mut waited = HandshakeInfo::new(start, Some(second), second, false);
+        waited.waited(start + second / 4, start + second);
+        assert_eq!(waited.queued(), second * 7 / 4);
+        assert!(!waited.is_expired(start + second) && waited.is_expired(start + 2 * second));
         let unlimited = HandshakeInfo::new(start, None, Duration::ZERO, false);
         assert!(!unlimited.is_expired(start + 1_000_000 * second));
     }

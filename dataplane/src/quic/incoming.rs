@@ -157,6 +157,11 @@ impl IncomingQueue {
         Ok(())
     }
 
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The oldest batch. The last one gives back the queue's own memory.
     pub fn pop(&mut self) -> Option<Incoming> {
         let incoming = self.queue.pop_front()?;

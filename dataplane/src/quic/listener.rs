@@ -117,12 +117,7 @@ impl Listener {
     /// Takes one batch where it belongs. Several datagrams that the kernel merged mostly
     /// are one connection's; where they are not, each goes its own way.
     pub fn dispatch(&self, mut incoming: Incoming) {
-        let mixed = incoming.gro.is_some() && {
-            let mut segments = incoming.segments();
-            let first = segments.next().map(|segment| head(segment).to_vec());
-            segments.any(|segment| Some(head(segment)) != first.as_deref())
-        };
-        if mixed {
+        if is_mixed(&mut incoming) {
             let Incoming {
                 peer_addr,
                 local_addr,
@@ -149,7 +144,13 @@ impl Listener {
     fn perform(&self, incoming: Incoming) {
         let Endpoint {
             host,
-            tables: Tables { map, relay, .. },
+            tables:
+                Tables {
+                    map,
+                    half_open,
+                    relay,
+                    ..
+                },
             place,
             keys,
             ..
@@ -183,7 +184,8 @@ impl Listener {
             Verdict::Elsewhere(server) => self.forward(incoming, server),
             Verdict::Gone => self.stale(&incoming),
             Verdict::Handshake { dcid, initial } => {
-                let known = map.borrow().of_initial(dcid).cloned();
+                let known = half_open.borrow().of_initial(dcid);
+                let known = known.and_then(|handle| map.borrow().at(handle).cloned());
                 match (known, initial) {
                     (Some(connection), _) => connection.deliver(incoming),
                     (None, Some(initial)) => {
@@ -241,6 +243,16 @@ impl Listener {
     }
 }
 
+/// Whether the datagrams of a batch may belong to different connections, or have different
+/// verdicts.
+fn is_mixed(incoming: &mut Incoming) -> bool {
+    incoming.gro.is_some() && {
+        let mut segments = incoming.segments();
+        let first = segments.next().map(|segment| head(segment).to_vec());
+        segments.any(|segment| Some(head(segment)) != first.as_deref())
+    }
+}
+
 /// As much of a datagram as tells where it belongs: flags that differ between packets of
 /// a connection are left out.
 fn head(datagram: &[u8]) -> &[u8] {
@@ -248,5 +260,52 @@ fn head(datagram: &[u8]) -> &[u8] {
         Some(first) if first & 0x80 == 0 => datagram.get(1..18).unwrap_or(&[]),
         // Long headers are rare; each is looked at on its own unless it is equal.
         _ => datagram,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quic::incoming::BufferPool;
+
+    /// A batch of datagrams, all but the last of `size` bytes, as GRO makes them.
+    fn batch(size: usize, datagrams: &[Vec<u8>]) -> Incoming {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Incoming {
+            peer_addr: address,
+            local_addr: address,
+            rx_time: None,
+            buf: Rc::<BufferPool>::default().copy(&datagrams.concat()),
+            gro: Some(size as u16),
+            via: None,
+        }
+    }
+
+    fn datagram(first: u8, id: u8, len: usize) -> Vec<u8> {
+        let mut datagram = vec![id; len];
+        datagram[0] = first;
+        datagram
+    }
+
+    #[test]
+    fn datagrams_of_a_batch_go_together_only_to_one_connection() {
+        let (initial, short) = (0xc0, 0x40);
+        let cases: [(&[Vec<u8>], bool); 5] = [
+            (&[datagram(short, 1, 900), datagram(short, 1, 900)], false),
+            (&[datagram(short, 1, 900), datagram(short, 1, 30)], false),
+            (&[datagram(short, 1, 900), datagram(short, 2, 900)], true),
+            (
+                &[datagram(initial, 1, 900), datagram(initial, 2, 900)],
+                true,
+            ),
+            // The last one is too small for an Initial, whatever those before are.
+            (
+                &[datagram(initial, 1, 900), datagram(initial, 1, 500)],
+                true,
+            ),
+        ];
+        for (index, (datagrams, mixed)) in cases.into_iter().enumerate() {
+            assert_eq!(is_mixed(&mut batch(900, datagrams)), mixed, "{index}");
+        }
     }
 }

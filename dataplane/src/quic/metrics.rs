@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tidegate_proto::v1::ClosedBy;
 
+pub use super::half_open::Counts;
+
 /// Counts events of one shard. Called on the hot path: an implementation neither blocks
 /// nor allocates.
 pub trait Metrics {
@@ -29,6 +31,12 @@ pub trait Metrics {
     /// The socket's send buffer was full for this long.
     fn write_blocked(&self, duration: Duration);
 
+    /// Handshakes that are under way now.
+    fn half_open(&self, counts: Counts);
+    /// Whether clients have to prove their addresses now, because of many handshakes.
+    fn retrying(&self, on: bool);
+    /// Handshakes that wait until there is time for them.
+    fn handshakes_waiting(&self, count: usize);
     /// An Initial that began a connection.
     fn initial_accepted(&self);
     /// A connection's memory was taken.
@@ -94,12 +102,16 @@ reasons! {
         RetiredConnectionId = "retired_connection_id",
         /// A Retry token that is forged, expired or of another address.
         InvalidToken = "invalid_token",
+        /// A first Initial that its own connection ID does not open.
+        Undecryptable = "undecryptable",
         /// The connection's incoming queue is full.
         IncomingFull = "incoming_full",
         /// The owning shard's ring is full.
         SidewaysFull = "sideways_full",
         /// Too many half-open handshakes.
         HandshakeLimit = "handshake_limit",
+        /// Too many half-open handshakes of clients in the same network.
+        PrefixLimit = "prefix_limit",
         /// A stateless answer was due, but their rate is limited.
         RateLimited = "rate_limited",
         /// TLS or the transport could not be set up.
@@ -204,6 +216,8 @@ reasons! {
     HandshakeFailure {
         /// The deadline passed.
         Timeout = "timeout",
+        /// The shard had no time for it.
+        Overload = "overload",
         /// The client closed or went silent.
         Disconnected = "disconnected",
         /// TLS failed.
@@ -242,6 +256,9 @@ impl Metrics for NoMetrics {
     fn gso_disabled(&self) {}
     fn write_error(&self) {}
     fn write_blocked(&self, _: Duration) {}
+    fn half_open(&self, _: Counts) {}
+    fn retrying(&self, _: bool) {}
+    fn handshakes_waiting(&self, _: usize) {}
     fn initial_accepted(&self) {}
     fn connection_opened(&self) {}
     fn connection_closed(&self, _: ClosedBy, _: u64, _: u32) {}

@@ -121,6 +121,10 @@ impl Shared {
         self.ring();
     }
 
+    pub(crate) fn has_incoming(&self) -> bool {
+        !self.mailbox.borrow().incoming.is_empty()
+    }
+
     pub(crate) fn next_incoming(&self) -> Option<Incoming> {
         self.mailbox.borrow_mut().incoming.pop()
     }

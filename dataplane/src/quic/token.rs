@@ -19,6 +19,8 @@ pub const RETRY_LIFETIME: Duration = Duration::from_secs(10);
 pub struct RetryToken {
     /// Destination connection ID of the client's first Initial.
     pub original_dcid: Vec<u8>,
+    /// When it was made.
+    pub made: SystemTime,
 }
 
 /// Why a token is not accepted.
@@ -90,6 +92,7 @@ pub fn open_retry(
     }
     Ok(RetryToken {
         original_dcid: original_dcid.to_vec(),
+        made: SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_be_bytes(*made)),
     })
 }
 

@@ -9,6 +9,7 @@ mod core;
 mod drain;
 mod farewell;
 mod former;
+mod turn;
 
 use std::{rc::Rc, time::Instant};
 
@@ -19,7 +20,7 @@ use self::drain::Drain;
 use super::{
     ApplicationError, ApplicationOverQuic, ConnectionShutdownBehaviour, HandshakeError,
     HandshakeInfo,
-    metrics::HandshakeFailure,
+    metrics::{DatagramDrop, HandshakeFailure},
     shared::{Shared, Stage},
 };
 
@@ -51,7 +52,10 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
     application: A,
 ) -> Result<Running<A>, FailedHandshake> {
     let error = loop {
-        core.receive();
+        if let Err(error) = core.take_turn().await {
+            break error;
+        }
+        core.receive_handshake();
         core.execute_commands();
         let now = Instant::now();
         if core.expire(now) {
@@ -71,12 +75,12 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         let deadline = core.shared.handshake.borrow().deadline();
         core.wait(deadline, std::future::pending::<()>()).await;
     };
-    let failure = core.handshake_failure(error);
-    core.shared
-        .endpoint
-        .host
-        .metrics()
-        .handshake_failed(failure);
+    let metrics = core.shared.endpoint.host.metrics();
+    if core.unread && error == HandshakeError::ConnectionClosed {
+        metrics.datagram_dropped(DatagramDrop::Undecryptable);
+    } else {
+        metrics.handshake_failed(core.handshake_failure(error));
+    }
     Err(FailedHandshake {
         error,
         closing: Closing::enter(core),
@@ -219,6 +223,7 @@ impl Core {
         let qconn = self.shared.qconn.borrow();
         match (error, qconn.local_error()) {
             (HandshakeError::Timeout, _) => HandshakeFailure::Timeout,
+            (HandshakeError::Overloaded, _) => HandshakeFailure::Overload,
             // RFC 9001 4.8: TLS alerts are 0x100 to 0x1ff.
             (_, Some(error)) if !error.is_app && (0x100..0x200).contains(&error.error_code) => {
                 HandshakeFailure::Tls

@@ -131,6 +131,12 @@ fn small_datagrams_begin_nothing_and_get_no_answer() {
         classify(&unknown, PLACE, &codec(), &nobody()),
         Verdict::Drop(DatagramDrop::Undersized)
     );
+    let known = long(0, 1, &cid(PLACE.server, 1), b"", 1199);
+    assert_eq!(
+        classify(&known, PLACE, &codec(), &nobody()),
+        Verdict::Drop(DatagramDrop::Undersized),
+        "nor does one go on"
+    );
     let unknown = long(0, 0x0a0a_0a0a, b"clients-dcid", b"", 1200);
     assert!(matches!(
         classify(&unknown, PLACE, &codec(), &nobody()),

@@ -8,17 +8,15 @@ use std::{
 use quiche::{ConnectionId, RetryConnectionIds};
 
 use super::Listener;
-use crate::{
-    quic::{
-        BytesFactory, HandshakeInfo, InitialConnection,
-        endpoint::EndpointKeys,
-        incoming::Incoming,
-        metrics::DatagramDrop,
-        shared::Shared,
-        token::{self, InvalidToken},
-        worker::Core,
-    },
-    snapshot::RetryMode,
+use crate::quic::{
+    BytesFactory, HandshakeInfo, InitialConnection,
+    endpoint::{EndpointKeys, Tables},
+    half_open::Entrance,
+    incoming::Incoming,
+    metrics::DatagramDrop,
+    shared::Shared,
+    token::{self, InvalidToken, RetryToken},
+    worker::Core,
 };
 
 impl Listener {
@@ -32,27 +30,40 @@ impl Listener {
         keys: &Rc<EndpointKeys>,
         now: SystemTime,
     ) {
-        let half_open = self.endpoint.tables.map.borrow().half_open();
-        if half_open >= MAX_HALF_OPEN {
-            return self.drop(DatagramDrop::HandshakeLimit);
-        }
-        let validated = match self.validated(&incoming, &dcid, token, keys, now) {
-            Ok(validated) => validated,
+        let token = match self.validated(&incoming, &dcid, token, keys, now) {
+            Ok(token) => token,
             Err(InvalidToken::Malformed) => None,
             Err(InvalidToken::Forged | InvalidToken::Expired) => {
                 return self.drop(DatagramDrop::InvalidToken);
             }
         };
-        if validated.is_none() && self.wants_retry(half_open) {
-            return self.retry(&incoming, &dcid, scid, &keys.retry[0], now);
+        let entrance = {
+            let mut half_open = self.endpoint.tables.half_open.borrow_mut();
+            let made = token.as_ref().map(|token| token.made);
+            let mode = self.settings.borrow().retry;
+            let entrance = half_open.admit(incoming.peer_addr.ip(), made, mode, now);
+            let metrics = self.endpoint.host.metrics();
+            metrics.retrying(half_open.retrying(now));
+            entrance
+        };
+        match entrance {
+            Entrance::Begin => {}
+            Entrance::Validate => {
+                return self.retry(&incoming, &dcid, scid, &keys.retry[0], now);
+            }
+            Entrance::Refuse(reason) => return self.drop(reason),
         }
-        match self.connect(incoming, dcid, validated, now) {
+        let original = token.map(|token| token.original_dcid);
+        let begun = Instant::now();
+        match self.connect(incoming, dcid, original, now) {
             Some(connection) => (self.accept)(connection),
             None => self.drop(DatagramDrop::Setup),
         }
+        // It counts as the handshake's time: no waiting for it, but the next ones may.
+        self.endpoint.tables.turnstile.spend(begun.elapsed());
     }
 
-    /// The original destination connection ID, if the token proves the address.
+    /// The Retry token, if there is one that proves the address.
     fn validated(
         &self,
         incoming: &Incoming,
@@ -60,20 +71,11 @@ impl Listener {
         token: &[u8],
         keys: &EndpointKeys,
         now: SystemTime,
-    ) -> Result<Option<Vec<u8>>, InvalidToken> {
+    ) -> Result<Option<RetryToken>, InvalidToken> {
         if token.is_empty() {
             return Ok(None);
         }
-        token::open_retry(&keys.retry, token, incoming.peer_addr, dcid, now)
-            .map(|token| Some(token.original_dcid))
-    }
-
-    fn wants_retry(&self, half_open: usize) -> bool {
-        match self.settings.borrow().retry {
-            RetryMode::Always => true,
-            RetryMode::Never => false,
-            RetryMode::Adaptive => half_open >= RETRY_HALF_OPEN,
-        }
+        token::open_retry(&keys.retry, token, incoming.peer_addr, dcid, now).map(Some)
     }
 
     fn connect(
@@ -140,18 +142,17 @@ impl Listener {
             registered, handle,
             "nothing registers between vacant and here"
         );
-        let mut map = endpoint.tables.map.borrow_mut();
-        map.insert(handle, shared.clone());
-        map.begin(&dcid, handle);
-        drop(map);
-        endpoint.host.metrics().initial_accepted();
-        endpoint.host.metrics().connection_opened();
+        let Tables { map, half_open, .. } = &endpoint.tables;
+        map.borrow_mut().insert(handle, shared.clone());
+        let (client, validated) = (peer_addr.ip(), original.is_some());
+        let counts = half_open
+            .borrow_mut()
+            .begin(&dcid, handle, client, validated);
+        let metrics = endpoint.host.metrics();
+        metrics.initial_accepted();
+        metrics.connection_opened();
+        metrics.half_open(counts);
         shared.deliver(incoming);
-        Some(InitialConnection::new(Core::new(shared, nonce, vec![dcid])))
+        Some(InitialConnection::new(Core::new(shared, nonce, dcid)))
     }
 }
-
-/// Half-open handshakes of a shard from which on addresses are validated first.
-const RETRY_HALF_OPEN: usize = 256;
-/// Half-open handshakes of a shard that are possible at all: about 100 MiB.
-const MAX_HALF_OPEN: usize = 4_096;

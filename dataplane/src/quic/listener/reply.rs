@@ -3,7 +3,7 @@
 //! limited in rate.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Instant, SystemTime},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     quic::{
         cid::CID_LEN,
         incoming::Incoming,
-        limit::TokenBucket,
+        limit::{SharedBucket, TokenBucket},
         metrics::{DatagramDrop, Reply},
         relay::{Via, frame::Way},
         token,
@@ -24,26 +24,26 @@ use crate::{
 
 /// The budgets of each kind.
 pub(super) struct Replies {
-    version_negotiation: TokenBucket,
+    version_negotiation: SharedBucket,
     retry: TokenBucket,
-    reset: TokenBucket,
+    reset: SharedBucket,
 }
 
 impl Replies {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            version_negotiation: TokenBucket::new(500, 100, now),
+            version_negotiation: SharedBucket::new(500, 100, now),
             // A Retry costs one HMAC, and is what saves the handshakes of honest clients.
             retry: TokenBucket::new(20_000, 2_000, now),
-            reset: TokenBucket::new(500, 100, now),
+            reset: SharedBucket::new(500, 100, now),
         }
     }
 
-    fn allow(&mut self, reply: Reply, now: Instant) -> bool {
+    fn allow(&mut self, reply: Reply, peer: IpAddr, now: Instant) -> bool {
         match reply {
-            Reply::VersionNegotiation => self.version_negotiation.take(now),
+            Reply::VersionNegotiation => self.version_negotiation.take(peer, now),
             Reply::Retry => self.retry.take(now),
-            Reply::StatelessReset => self.reset.take(now),
+            Reply::StatelessReset => self.reset.take(peer, now),
         }
     }
 }
@@ -109,7 +109,8 @@ impl Listener {
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) {
         let metrics = self.endpoint.host.metrics();
-        if !self.replies.borrow_mut().allow(kind, Instant::now()) {
+        let peer = incoming.peer_addr.ip();
+        if !self.replies.borrow_mut().allow(kind, peer, Instant::now()) {
             return self.drop(DatagramDrop::RateLimited);
         }
         if let Some(via) = incoming.via {

@@ -37,13 +37,15 @@ pub(crate) struct Core {
     bandwidth: BandwidthReporter,
     nonce: u64,
     /// What the client called this connection in its first packets.
-    initials: Vec<Vec<u8>>,
+    initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
     retired: bool,
     /// Addresses that the client had before.
     former: Former,
     farewell: Farewell,
     recorded: bool,
+    /// Nothing that came could be read, or was: there never was a client.
+    pub(super) unread: bool,
     /// The handshake is complete.
     pub(super) complete: bool,
     /// Whether its early data is served, once that was decided.
@@ -51,7 +53,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shared: Rc<Shared>, nonce: u64, initials: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(shared: Rc<Shared>, nonce: u64, initial: Vec<u8>) -> Self {
         let started = shared.started;
         Self {
             shared,
@@ -61,11 +63,12 @@ impl Core {
             blocked: false,
             bandwidth: BandwidthReporter::new(started),
             nonce,
-            initials,
+            initial: Some(initial),
             retired: false,
             former: Former::default(),
             farewell: Farewell::default(),
             recorded: false,
+            unread: false,
             complete: false,
             early: None,
         }
@@ -148,10 +151,9 @@ impl Core {
             handshake.elapsed(),
             resumed,
         );
-        let mut map = shared.endpoint.tables.map.borrow_mut();
-        self.initials
-            .drain(..)
-            .for_each(|initial| map.end(&initial));
+        if let Some(initial) = self.initial.take() {
+            shared.endpoint.end_handshake(&initial);
+        }
     }
 
     /// Whether there is early data that may be served before the handshake is complete. A
@@ -368,6 +370,11 @@ impl Core {
         shared.enter_closing();
         let mut record = shared.facts();
         record.stage = "closed".to_owned();
+        if self.unread {
+            // It would let anybody fill the audit history.
+            shared.endpoint.host.metrics().connection_closed(by, 0, 0);
+            return;
+        }
         count(shared, &record, by);
         shared.endpoint.host.closed(shared.handle, record);
     }
@@ -381,10 +388,10 @@ impl Drop for Core {
             self.record();
         }
         let shared = &self.shared;
+        if let Some(initial) = self.initial.take() {
+            shared.endpoint.end_handshake(&initial);
+        }
         let mut map = shared.endpoint.tables.map.borrow_mut();
-        self.initials
-            .drain(..)
-            .for_each(|initial| map.end(&initial));
         map.remove(shared.handle);
         drop(map);
         shared.endpoint.host.unregister(shared.handle);
