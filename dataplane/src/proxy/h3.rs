@@ -5,6 +5,7 @@
 //! only when QUIC has room for it, and a request's body is read only while the task has
 //! room, so that flow control reaches through the gateway in both directions.
 
+mod cancelled;
 mod early;
 mod head;
 mod respond;
@@ -25,6 +26,7 @@ use quiche::h3;
 use tokio::time::timeout_at;
 
 use self::{
+    cancelled::Cancelled,
     stream::{Ready, Stream},
     unheard::Unheard,
 };
@@ -55,6 +57,9 @@ struct Serving {
     ready: Rc<Ready>,
     streams: HashMap<u64, Stream>,
     unheard: Unheard,
+    cancelled: Cancelled,
+    /// The client has cancelled more than it may.
+    overloaded: bool,
     requests: u64,
     /// Requests may wait for the handshake to be complete.
     holding: bool,
@@ -108,6 +113,8 @@ impl ApplicationOverQuic for H3 {
             ready: Rc::default(),
             streams: HashMap::new(),
             unheard: Unheard::default(),
+            cancelled: Cancelled::new(Instant::now()),
+            overloaded: false,
             requests: 0,
             holding: false,
             undelivered: Vec::new(),
@@ -206,7 +213,10 @@ impl Serving {
         }
         loop {
             match self.h3.poll(qconn) {
-                Ok((id, event)) => self.event(qconn, peer, id, event),
+                Ok((id, event)) => {
+                    self.event(qconn, peer, id, event);
+                    self.check_load()?;
+                }
                 Err(h3::Error::Done) => return Ok(()),
                 // quiche has closed the connection with the right code.
                 Err(error) => return Err(protocol(error)),
@@ -288,14 +298,35 @@ impl Serving {
     /// RFC 9114 4.1.2.
     fn malformed(&mut self, qconn: &mut QuicheConnection, id: u64) {
         self.count(RequestRejected::Malformed);
-        self.streams.remove(&id);
+        self.forget(id);
         shut(qconn, id, H3_MESSAGE_ERROR);
     }
 
     /// The client wants no more of it.
     fn cancel(&mut self, qconn: &mut QuicheConnection, id: u64) {
-        if self.streams.remove(&id).is_some() {
+        if self.forget(id) {
             shut(qconn, id, H3_REQUEST_CANCELLED);
+        }
+    }
+
+    /// The client's doing ends a request. Says whether it was under way.
+    fn forget(&mut self, id: u64) -> bool {
+        let under_way = self.streams.remove(&id).is_some();
+        if under_way && !self.cancelled.another(Instant::now()) {
+            self.overloaded = true;
+        }
+        under_way
+    }
+
+    fn check_load(&self) -> Result<(), ApplicationError> {
+        match self.overloaded {
+            true => Err(ApplicationError::Close(
+                ConnectionShutdownBehaviour::application(
+                    H3_EXCESSIVE_LOAD,
+                    "too many requests were cancelled",
+                ),
+            )),
+            false => Ok(()),
         }
     }
 
@@ -329,6 +360,7 @@ impl Serving {
                 _ => self.flush(qconn, id),
             }
         }
+        self.check_load()?;
         if self.refused_from.is_some() || self.undelivered.len() >= MOST_UNDELIVERED {
             self.forget_delivered(qconn);
         }
@@ -353,6 +385,7 @@ impl Serving {
             Ok(true) => {
                 let uploaded = stream.uploaded();
                 self.streams.remove(&id);
+                self.cancelled.served();
                 self.undelivered.push(id);
                 if !uploaded {
                     // RFC 9114 4.1: the response is complete, the rest is not wanted.
@@ -420,6 +453,7 @@ const LARGEST_REQUEST_ID: u64 = (1 << 62) - 4;
 /// RFC 9114 8.1.
 const H3_NO_ERROR: u64 = 0x100;
 const H3_INTERNAL_ERROR: u64 = 0x102;
+const H3_EXCESSIVE_LOAD: u64 = 0x107;
 const H3_REQUEST_REJECTED: u64 = 0x10b;
 const H3_REQUEST_CANCELLED: u64 = 0x10c;
 const H3_REQUEST_INCOMPLETE: u64 = 0x10d;
