@@ -60,6 +60,10 @@ struct Serving {
     cancelled: Cancelled,
     /// The client has cancelled more than it may.
     overloaded: bool,
+    /// STOP_SENDING frames so far.
+    stopped: u64,
+    /// Streams that were cancelled, and that quiche may still have.
+    leaving: Vec<u64>,
     requests: u64,
     /// Requests may wait for the handshake to be complete.
     holding: bool,
@@ -115,6 +119,8 @@ impl ApplicationOverQuic for H3 {
             unheard: Unheard::default(),
             cancelled: Cancelled::new(Instant::now()),
             overloaded: false,
+            stopped: 0,
+            leaving: Vec::new(),
             requests: 0,
             holding: false,
             undelivered: Vec::new(),
@@ -217,9 +223,37 @@ impl Serving {
                     self.event(qconn, peer, id, event);
                     self.check_load()?;
                 }
-                Err(h3::Error::Done) => return Ok(()),
+                Err(h3::Error::Done) => break,
                 // quiche has closed the connection with the right code.
                 Err(error) => return Err(protocol(error)),
+            }
+        }
+        self.notice_stopped(qconn);
+        self.let_leave(qconn);
+        self.check_load()
+    }
+
+    /// quiche forgets a stopped stream, and lets the client open another one, when both sides
+    /// are done with it; but if the client's is the later one, only when it is asked.
+    fn let_leave(&mut self, qconn: &mut QuicheConnection) {
+        self.leaving.retain(|id| {
+            let capacity = qconn.stream_capacity(*id);
+            !matches!(capacity, Err(quiche::Error::InvalidStreamState(_)))
+        });
+    }
+
+    /// Cancels what the client wants no response to. quiche tells of a stream that was stopped
+    /// only if it was not writable before, and may have forgotten it by now; its count tells
+    /// of all.
+    fn notice_stopped(&mut self, qconn: &mut QuicheConnection) {
+        let stopped = qconn.stats().stopped_stream_count_remote;
+        if std::mem::replace(&mut self.stopped, stopped) == stopped {
+            return;
+        }
+        let ids: Vec<u64> = self.streams.keys().copied().collect();
+        for id in ids {
+            if qconn.stream_capacity(id).is_err() {
+                self.cancel(qconn, id);
             }
         }
     }
@@ -306,6 +340,7 @@ impl Serving {
     fn cancel(&mut self, qconn: &mut QuicheConnection, id: u64) {
         if self.forget(id) {
             shut(qconn, id, H3_REQUEST_CANCELLED);
+            self.leaving.push(id);
         }
     }
 
