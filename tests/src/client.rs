@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod attack;
 mod h3;
+pub mod raw;
 mod tcp;
 
 pub use attack::{HostileRun, attack, data_frame, fields, request_fields, stream_bytes};

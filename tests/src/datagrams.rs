@@ -184,8 +184,13 @@ impl Forge {
         datagram
     }
 
-    /// The first datagram of a real client, whose ClientHello fits in it.
+    /// The first datagram of a real client.
     fn first_flight(&mut self) -> Vec<u8> {
+        self.whole_first_flight().remove(0)
+    }
+
+    /// All that a real client sends at first.
+    pub fn whole_first_flight(&mut self) -> Vec<Vec<u8>> {
         let source = self.bytes(8);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let mut connection = quiche::connect(
@@ -196,12 +201,13 @@ impl Forge {
             &mut self.tls,
         )
         .expect("the configuration is sound");
+        let mut flight = Vec::new();
         let mut datagram = vec![0; LONGEST];
-        let (length, _) = connection
-            .send(&mut datagram)
-            .expect("a client speaks first");
-        datagram.truncate(length);
-        datagram
+        while let Ok((length, _)) = connection.send(&mut datagram) {
+            flight.push(datagram[..length].to_vec());
+        }
+        assert!(!flight.is_empty(), "a client speaks first");
+        flight
     }
 }
 

@@ -12,8 +12,8 @@ use tidegate_controlplane::{ControlPlane, Source, Tuning};
 use tidegate_dataplane::Dataplane;
 
 use crate::{
-    Admin, Authority, Folder, H3, OtlpSink, Samples, Target, Tcp, Upstream, Wire, eventually,
-    ports::free_port,
+    Admin, Authority, Folder, H3, OtlpSink, Process, Samples, Target, Tcp, Upstream, Wire,
+    eventually, ports::free_port,
 };
 
 /// Server name of the default certificate and listeners.
@@ -31,6 +31,7 @@ pub struct Gateway {
     tls: Arc<rustls::ClientConfig>,
     control: Option<ControlPlane>,
     dataplane: Option<Dataplane>,
+    process: Option<Process>,
     admin: Admin,
     session_address: SocketAddr,
     dataplane_admin: SocketAddr,
@@ -50,6 +51,7 @@ pub struct Builder {
     otlp: Option<String>,
     relaying: bool,
     absence: Duration,
+    process: Option<&'static str>,
 }
 
 impl Default for Builder {
@@ -63,6 +65,7 @@ impl Default for Builder {
             otlp: None,
             relaying: false,
             absence: Duration::from_secs(60),
+            process: None,
         }
     }
 }
@@ -97,6 +100,15 @@ impl Builder {
     /// After which a dataplane without a session is gone.
     pub fn absence(self, absence: Duration) -> Self {
         Self { absence, ..self }
+    }
+
+    /// The dataplane is a process of its own: the ignored test `entry`, which calls
+    /// [`Process::serve`].
+    pub fn process(self, entry: &'static str) -> Self {
+        Self {
+            process: Some(entry),
+            ..self
+        }
     }
 
     /// Metrics and traces of the dataplane go to this collector.
@@ -146,8 +158,21 @@ impl Builder {
         let (session_address, admin_address) = (control.session_addr(), control.admin_addr());
         let admin = Admin::new(admin_address, control.admin_token());
         let relay = self.relaying.then(|| loopback(free_port()));
-        let dataplane = self.start_dataplane(&home, DATAPLANE_ID, session_address, any, relay);
-        let dataplane_admin = dataplane.admin_addr().expect("an admin port was asked for");
+        let start = |admin| self.config(&home, DATAPLANE_ID, session_address, admin, relay);
+        let (mut dataplane, mut process) = (None, None);
+        let dataplane_admin = match self.process {
+            Some(entry) => {
+                let admin = loopback(free_port());
+                process = Some(Process::start(entry, &start(admin)));
+                admin
+            }
+            None => {
+                let started = Dataplane::start(start(any)).expect("the dataplane starts");
+                let admin = started.admin_addr().expect("an admin port was asked for");
+                dataplane = Some(started);
+                admin
+            }
+        };
         let gateway = Gateway {
             folder,
             tls: authority.client(&["h3"]),
@@ -155,7 +180,8 @@ impl Builder {
             https,
             http,
             control: Some(control),
-            dataplane: Some(dataplane),
+            dataplane,
+            process,
             admin,
             session_address,
             dataplane_admin,
@@ -192,7 +218,19 @@ impl Builder {
         admin: SocketAddr,
         relay: Option<SocketAddr>,
     ) -> Dataplane {
-        let config = tidegate_dataplane::Config {
+        let config = self.config(home, id, session, admin, relay);
+        Dataplane::start(config).expect("the dataplane starts")
+    }
+
+    fn config(
+        &self,
+        home: &TempDir,
+        id: &str,
+        session: SocketAddr,
+        admin: SocketAddr,
+        relay: Option<SocketAddr>,
+    ) -> tidegate_dataplane::Config {
+        tidegate_dataplane::Config {
             id: id.to_owned(),
             control: vec![format!("http://{session}")],
             control_ca: None,
@@ -209,8 +247,7 @@ impl Builder {
             }),
             stay_ready: false,
             otlp_endpoint: self.otlp.clone(),
-        };
-        Dataplane::start(config).expect("the dataplane starts")
+        }
     }
 }
 
@@ -294,6 +331,11 @@ impl Gateway {
     pub fn dataplane_samples(&self) -> Samples {
         let dataplane = self.dataplane.as_ref().expect("the dataplane is up");
         Samples::parse(&dataplane.metrics_text())
+    }
+
+    /// The dataplane's process, if it has one of its own.
+    pub fn dataplane_process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it was asked for")
     }
 
     /// Metrics of the control plane.

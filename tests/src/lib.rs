@@ -17,6 +17,7 @@ mod metrics;
 mod otlp;
 mod payload;
 mod ports;
+mod process;
 mod relay;
 mod resources;
 mod upstream;
@@ -25,7 +26,7 @@ pub use admin::{Admin, Close, Events};
 pub use authority::{Authority, Identity};
 pub use client::{
     Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, body_of, data_frame, empty,
-    fields, request_fields, stream_body, stream_bytes,
+    fields, raw, request_fields, stream_body, stream_bytes,
 };
 pub use datagrams::{Forge, Kind};
 pub use echo::{EchoServer, Noted, Notes, Policy};
@@ -34,6 +35,7 @@ pub use gateway::{Builder, Gateway};
 pub use metrics::Samples;
 pub use otlp::OtlpSink;
 pub use payload::{Payload, sha256_hex};
+pub use process::Process;
 pub use relay::{Faults, Relay};
 pub use resources::Folder;
 pub use upstream::{RawUpstream, Reply, Seen, SeenBody, Upstream};

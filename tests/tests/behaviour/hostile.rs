@@ -22,14 +22,14 @@ const BURST: usize = 100;
 const RECEIVE_BUFFER: usize = 65_536;
 
 /// A source of datagrams that counts what comes back.
-struct Source {
+pub(crate) struct Source {
     socket: UdpSocket,
     sent: u64,
     received: u64,
 }
 
 impl Source {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("loopback binds");
@@ -40,7 +40,7 @@ impl Source {
         }
     }
 
-    async fn send(&mut self, datagram: &[u8], to: SocketAddr) {
+    pub(crate) async fn send(&mut self, datagram: &[u8], to: SocketAddr) {
         self.socket
             .send_to(datagram, to)
             .await
@@ -51,7 +51,7 @@ impl Source {
 
     /// Takes what has come. What is still on its way counts at the next call, when no less
     /// has been sent, so the check is never too strict.
-    fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let mut buffer = vec![0; RECEIVE_BUFFER];
         while let Ok((length, _)) = self.socket.try_recv_from(&mut buffer) {
             self.received += length as u64;
@@ -62,6 +62,10 @@ impl Source {
             self.received,
             self.sent
         );
+    }
+
+    pub(crate) fn was_answered(&self) -> bool {
+        self.received > 0
     }
 }
 

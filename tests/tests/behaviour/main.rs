@@ -4,6 +4,7 @@
 
 mod admission;
 mod api;
+mod attacks;
 mod bodies;
 mod close;
 mod control_restart;

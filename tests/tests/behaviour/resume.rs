@@ -244,7 +244,7 @@ async fn a_forged_token_opens_nothing() {
 }
 
 /// Offset and length of the token in an Initial.
-fn token_of(initial: &[u8]) -> (usize, usize) {
+pub(crate) fn token_of(initial: &[u8]) -> (usize, usize) {
     let mut at = TOKEN_LENGTH_AT + usize::from(initial[5]);
     at += 1 + usize::from(initial[at]);
     match initial[at] >> 6 {
@@ -258,18 +258,18 @@ fn token_of(initial: &[u8]) -> (usize, usize) {
 }
 
 /// A QUIC client whose datagrams the test holds in its hands.
-struct RetryClient {
+pub(crate) struct RetryClient {
     socket: UdpSocket,
     server: SocketAddr,
     connection: quiche::Connection,
 }
 
 impl RetryClient {
-    async fn start(server: SocketAddr) -> Self {
+    pub(crate) async fn start(server: SocketAddr) -> Self {
         Self::at(server, Ipv4Addr::LOCALHOST).await
     }
 
-    async fn at(server: SocketAddr, address: Ipv4Addr) -> Self {
+    pub(crate) async fn at(server: SocketAddr, address: Ipv4Addr) -> Self {
         let socket = UdpSocket::bind((address, 0)).await.expect("loopback binds");
         let local = socket.local_addr().expect("it is bound");
         let mut config =
@@ -288,9 +288,14 @@ impl RetryClient {
         }
     }
 
+    pub(crate) async fn send(&self, datagram: &[u8]) {
+        let sent = self.socket.send_to(datagram, self.server).await;
+        sent.expect("loopback sends");
+    }
+
     /// Sends the first Initial, takes the Retry, and returns the Initial that carries its
     /// token, unsent.
-    async fn second_initial(&mut self) -> Vec<u8> {
+    pub(crate) async fn second_initial(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 1500];
         let (length, _) = self
             .connection
@@ -323,7 +328,7 @@ impl RetryClient {
 
     /// Whether the server takes part in the handshake. Another Retry, which a client that
     /// had one does not take, does not count.
-    async fn is_answered(&self) -> bool {
+    pub(crate) async fn is_answered(&self) -> bool {
         let mut buffer = vec![0; 1500];
         let patience = std::time::Duration::from_secs(2);
         loop {

@@ -1,0 +1,131 @@
+//! Attacks that broke others, one test or more for each row of the table in `tests/ATTACKS.md`,
+//! which also says where rows are tested that are not here. Counts are smaller than in the
+//! table, so that two slow cores do them in seconds; each test says how large they are.
+
+mod addresses;
+mod handshakes;
+mod http3;
+mod ids;
+mod streams;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use tidegate_tests::{
+    Builder, Gateway, Process, Samples, Seen, Target, Upstream, eventually,
+    raw::{Bytes, RawClient},
+};
+use tokio::net::UdpSocket;
+
+/// Not a test: the dataplane of those that look at its memory or its CPU time.
+#[test]
+#[ignore = "a process that other tests start"]
+fn dataplane() {
+    Process::serve();
+}
+
+/// One shard, in a process of its own.
+fn apart() -> Builder {
+    Gateway::builder().shards(1).process("attacks::dataplane")
+}
+
+/// What the allocator keeps although it was given back, and what a debug build has of its own.
+const SLACK: u64 = 5 << 20;
+
+async fn socket(address: impl Into<IpAddr>) -> UdpSocket {
+    let bound = UdpSocket::bind(SocketAddr::new(address.into(), 0)).await;
+    bound.expect("loopback binds")
+}
+
+/// An address in one of many networks, all of them of this machine.
+fn network(index: usize, host: u8) -> IpAddr {
+    let [high, low] = (index as u16).to_be_bytes();
+    IpAddr::from([127, 100 + high, low, host])
+}
+
+/// Waits until the dataplane has taken so many datagrams since the count was `before`.
+async fn taken(gateway: &Gateway, before: f64, datagrams: usize) -> Samples {
+    eventually("the gateway takes what was sent", || async {
+        let samples = gateway.dataplane_metrics().await;
+        let received = received(&samples) - before;
+        (received >= datagrams as f64).then_some(samples)
+    })
+    .await
+}
+
+/// Datagrams that came, or that the kernel had no room for.
+fn received(samples: &Samples) -> f64 {
+    let direction = [("network_io_direction", "receive")];
+    let sum = |name, labels: &[(&str, &str)]| samples.sum(name, labels).unwrap_or_default();
+    sum("tidegate_quic_datagrams_total", &direction)
+        + sum("tidegate_quic_datagrams_kernel_dropped_total", &[])
+}
+
+/// Bytes that the dataplane received and sent over UDP.
+fn bytes(samples: &Samples) -> (f64, f64) {
+    let of = |direction| {
+        samples
+            .sum(
+                "tidegate_quic_io_bytes_total",
+                &[("network_io_direction", direction)],
+            )
+            .unwrap_or_default()
+    };
+    (of("receive"), of("transmit"))
+}
+
+fn dropped(samples: &Samples, reason: &str) -> f64 {
+    samples
+        .sum(
+            "tidegate_quic_datagrams_dropped_total",
+            &[("reason", reason)],
+        )
+        .unwrap_or_default()
+}
+
+/// A STREAM frame.
+fn stream(id: u64, offset: u64, data: &[u8], fin: bool) -> Vec<u8> {
+    let kind = 0x0e | u64::from(fin);
+    Bytes::new()
+        .numbers(&[kind, id, offset, data.len() as u64])
+        .bytes(data)
+        .done()
+}
+
+/// A HEADERS frame with a GET request.
+fn get(target: &Target, path: &str) -> Vec<u8> {
+    head(17, target, path)
+}
+
+/// And with a POST request.
+fn post(target: &Target, path: &str) -> Vec<u8> {
+    head(20, target, path)
+}
+
+/// The method is an index of the static table; so are the other fields from the static table as far as there are any
+/// (RFC 9204 A).
+fn head(method: u8, target: &Target, path: &str) -> Vec<u8> {
+    let authority = format!("{}:{}", target.server_name, target.address.port());
+    let (method, https) = (0xc0 | method, 0xc0 | 23);
+    let mut section = vec![0, 0, method, https, 0x50, authority.len() as u8];
+    section.extend(authority.bytes());
+    section.extend([0x51, path.len() as u8]);
+    section.extend(path.bytes());
+    Bytes::new()
+        .numbers(&[0x01, section.len() as u64])
+        .bytes(&section)
+        .done()
+}
+
+/// Goes on with the connection until its request for a path has reached the upstream.
+async fn arrives(client: &mut RawClient, upstream: &Upstream, path: &str) -> Seen {
+    for _ in 0..1_000 {
+        client.stay(Duration::from_millis(20)).await;
+        if let Some(seen) = upstream.seen_at(path).pop() {
+            return seen;
+        }
+    }
+    panic!("the request for {path} never reached the upstream")
+}

@@ -1,0 +1,209 @@
+//! Rows 10, 13, 14 and 30: acknowledgements, streams and their resets.
+
+use std::time::Duration;
+
+use h3::error::Code;
+use quinn::ConnectionError;
+use tidegate_tests::{
+    Gateway, Target, Upstream, eventually, heavy,
+    raw::{Bytes, Level, RawClient, Twist},
+    within,
+};
+
+use super::{SLACK, apart, arrives, get, received, stream, taken};
+
+/// RFC 9000 20.1.
+const FLOW_CONTROL_ERROR: u64 = 0x03;
+const STREAM_LIMIT_ERROR: u64 = 0x04;
+const FINAL_SIZE_ERROR: u64 = 0x06;
+const PROTOCOL_VIOLATION: u64 = 0x0a;
+/// RFC 9114 8.1.
+const H3_EXCESSIVE_LOAD: u64 = 0x107;
+const ACK: u64 = 0x02;
+/// What a listener offers by default: for a connection, and for a stream of it.
+const CONNECTION_WINDOW: u64 = 1 << 20;
+const STREAM_WINDOW: u64 = 1 << 18;
+
+async fn established(target: &Target) -> RawClient {
+    let tls = target.tls.clone().expect("it has TLS");
+    let mut client = RawClient::begin(target, tls, Twist::default()).await;
+    assert!(client.handshake(Duration::from_secs(10)).await);
+    client
+}
+
+/// Row 10: packets are acknowledged that were never sent, so that the window grows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_10_acknowledgements_of_packets_that_were_never_sent_close_the_connection() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let target = gateway.target();
+    for ahead in [1_000, 1 << 20, 1 << 60] {
+        let mut client = established(&target).await;
+        let request = stream(0, 0, &get(&target, "/bytes/100000"), true);
+        client.send(Level::OneRtt, request).await;
+        let frames = Bytes::new().numbers(&[ACK, ahead, 0, 0, ahead]).done();
+        client.fire(Level::OneRtt, frames).await;
+        let close = client.closed(Duration::from_secs(10)).await;
+        let code = close.map(|close| close.code);
+        assert_eq!(code, Some(PROTOCOL_VIOLATION), "{ahead} ahead");
+    }
+}
+
+/// Row 13: every second byte of all that flow control allows. What is kept is bounded, but not
+/// at twice the window: quiche keeps each byte in a buffer of its own (see ATTACKS.md).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_13_stream_data_with_gaps_takes_bounded_memory() {
+    const PER_BYTE: u64 = 200;
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let mut gateway = apart().start(&upstream).await;
+    let mut client = established(&gateway.target()).await;
+    let memory = gateway.dataplane_process().memory();
+    let before = received(&gateway.dataplane_metrics().await);
+    let mut sent = 0;
+    for id in (0..CONNECTION_WINDOW / STREAM_WINDOW).map(|index| index * 4) {
+        let offsets: Vec<u64> = (1..STREAM_WINDOW).step_by(2).collect();
+        for chunk in offsets.chunks(140) {
+            let frames = chunk.iter().fold(Bytes::new(), |frames, offset| {
+                frames.numbers(&[0x0e, id, *offset, 1]).bytes(&[0])
+            });
+            client.fire(Level::OneRtt, frames.done()).await;
+            sent += 1;
+            if sent % 50 == 0 {
+                taken(&gateway, before, sent).await;
+            }
+        }
+    }
+    let close = client.closed_silently(Duration::from_millis(200)).await;
+    assert_eq!(close, None, "it keeps to the windows");
+    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
+    println!("{grown} bytes");
+    let most = CONNECTION_WINDOW / 2 * PER_BYTE + SLACK;
+    assert!(grown <= most, "{grown} bytes");
+    drop(client);
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+}
+
+/// Row 14, at a thirtieth: 3,000 requests that are reset as soon as they are sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_14_a_client_that_only_cancels_is_closed() {
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = gateway.h3().await;
+    let begin = std::time::Instant::now();
+    let mut opened = 0;
+    while opened < 3_000 {
+        let Ok(mut stream) = client.open(client.request("GET", "/never")).await else {
+            break;
+        };
+        opened += 1;
+        if stream.finish().await.is_err() {
+            break;
+        }
+        // Every third one by STOP_SENDING alone.
+        stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+        if opened % 3 > 0 {
+            stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+        }
+    }
+    let reason = within("the connection ends", client.closed()).await;
+    let ConnectionError::ApplicationClosed(frame) = reason else {
+        panic!("after {opened}: {reason:?}")
+    };
+    assert_eq!(frame.error_code.into_inner(), H3_EXCESSIVE_LOAD);
+    let budget = 256 + 16 * (begin.elapsed().as_secs() as usize + 1);
+    let started = upstream.seen_at("/never").len();
+    // Those of the last turn are under way when it ends.
+    assert!(started <= budget + 128, "{started} of {budget}");
+    eventually("nothing is under way", || async {
+        (upstream.active() == 0).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+}
+
+/// Row 14: a client that leaves pages, and reads others, is no attacker; and its connection lets
+/// it go on after as many cancelled streams as it may have at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_14_a_client_that_also_reads_may_cancel() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = gateway.h3().await;
+    for _ in 0..300 {
+        let mut stream = client
+            .open(client.request("GET", "/never"))
+            .await
+            .expect("it is open");
+        stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+        assert_eq!(client.get("/read").await.status, 200);
+    }
+    assert_eq!(client.connection.close_reason(), None);
+}
+
+/// A response that is complete before the request is takes nothing from a client that ends the
+/// request later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_answered_early_do_not_use_up_a_connection() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = gateway.h3().await;
+    for turn in 0..200 {
+        let request = client.request("POST", "/status/403");
+        let mut stream = client.open(request).await.expect("it is open");
+        let answer = within("the answer", tidegate_tests::H3::read(&mut stream)).await;
+        assert_eq!(answer.expect("it is answered").status, 403, "turn {turn}");
+        let _refused = stream.finish().await;
+    }
+}
+
+/// Row 30: STREAM frames that carry nothing and end nothing are no data, however many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_30_empty_stream_frames_change_nothing() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let target = gateway.target();
+    let mut client = established(&target).await;
+    let request = get(&target, "/after-nothing");
+    for _ in 0..100 {
+        let empty = (0..200).flat_map(|_| stream(0, 0, &[], false));
+        client.fire(Level::OneRtt, empty.collect()).await;
+    }
+    client.stay(Duration::from_millis(50)).await;
+    let half = request.len() / 2;
+    let frames = stream(0, 0, &request[..half], false);
+    client.send(Level::OneRtt, frames).await;
+    let frames = stream(0, half as u64, &[], false);
+    client.send(Level::OneRtt, frames).await;
+    let frames = stream(0, half as u64, &request[half..], true);
+    client.send(Level::OneRtt, frames).await;
+    arrives(&mut client, &upstream, "/after-nothing").await;
+}
+
+/// Row 30: what flow control and stream limits forbid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_30_limits_hold() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let target = gateway.target();
+    let twice = [stream(0, 0, b"ab", true), stream(0, 2, b"c", false)].concat();
+    let cases = [
+        (
+            "a stream too many",
+            stream(4 * 4_000, 0, b"a", false),
+            STREAM_LIMIT_ERROR,
+        ),
+        (
+            "beyond a stream's window",
+            stream(0, STREAM_WINDOW, b"a", false),
+            FLOW_CONTROL_ERROR,
+        ),
+        ("beyond the end", twice, FINAL_SIZE_ERROR),
+    ];
+    for (what, frames, code) in cases {
+        let mut client = established(&target).await;
+        client.fire(Level::OneRtt, frames).await;
+        let close = client.closed(Duration::from_secs(10)).await;
+        assert_eq!(close.map(|close| close.code), Some(code), "{what}");
+    }
+}
