@@ -1,5 +1,6 @@
 //! A UDP relay between clients and the gateway: it loses, repeats and reorders datagrams
-//! by a seeded generator, gives a client a new address as a NAT does, and counts bytes.
+//! by a seeded generator, makes the way longer, gives a client a new address as a NAT does,
+//! and counts bytes.
 
 use std::{
     collections::HashMap,
@@ -9,6 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -16,19 +18,22 @@ use tokio::{
     net::UdpSocket,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
+    time::sleep_until,
 };
 
 const LONGEST_DATAGRAM: usize = 65_536;
 /// Datagrams that wait for the relay; a full queue loses, as a router's does.
 const QUEUE: usize = 4096;
 
-/// Probabilities from 0 to 1, for each direction alike.
+/// Probabilities from 0 to 1, for each direction alike, and the round trip.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub loss: f64,
     pub repeat: f64,
     /// Of being held back until the next datagram has gone.
     pub reorder: f64,
+    /// How long datagrams towards the gateway take: all of the round trip.
+    pub delay: Duration,
     pub seed: u64,
 }
 
@@ -57,6 +62,8 @@ struct Counters {
     rebound: AtomicU64,
     /// Addresses that the gateway has seen, the newest last.
     sources: Mutex<Vec<SocketAddr>>,
+    /// Of datagrams from the gateway.
+    arrivals: Mutex<Vec<Instant>>,
 }
 
 impl Relay {
@@ -112,6 +119,15 @@ impl Relay {
         self.counters.bytes_down.load(Ordering::SeqCst)
     }
 
+    /// When each datagram came from the gateway.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.counters
+            .arrivals
+            .lock()
+            .expect("no panic holds it")
+            .clone()
+    }
+
     /// Addresses that clients had towards the gateway, the newest last.
     pub fn sources(&self) -> Vec<SocketAddr> {
         self.counters
@@ -134,7 +150,7 @@ async fn run(
     orders: watch::Receiver<Orders>,
     counters: Arc<Counters>,
 ) {
-    let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
+    let mut clients: HashMap<SocketAddr, mpsc::Sender<(Instant, Vec<u8>)>> = HashMap::new();
     let mut flows = JoinSet::new();
     let mut buffer = vec![0; LONGEST_DATAGRAM];
     loop {
@@ -148,13 +164,15 @@ async fn run(
                 gateway,
                 front: front.clone(),
                 counters: counters.clone(),
+                waiting: None,
                 up: Lane::new(orders.borrow().faults, 1),
                 down: Lane::new(orders.borrow().faults, 2),
             };
             flows.spawn(flow.run(datagrams, orders.clone()));
             sender
         });
-        let _ = queue.try_send(buffer[..length].to_vec());
+        let due = Instant::now() + orders.borrow().faults.delay;
+        let _ = queue.try_send((due, buffer[..length].to_vec()));
     }
 }
 
@@ -164,6 +182,8 @@ struct Flow {
     gateway: SocketAddr,
     front: Arc<UdpSocket>,
     counters: Arc<Counters>,
+    /// The next datagram for the gateway, and when it may go.
+    waiting: Option<(Instant, Vec<u8>)>,
     up: Lane,
     down: Lane,
 }
@@ -171,16 +191,21 @@ struct Flow {
 impl Flow {
     async fn run(
         mut self,
-        mut datagrams: mpsc::Receiver<Vec<u8>>,
+        mut datagrams: mpsc::Receiver<(Instant, Vec<u8>)>,
         orders: watch::Receiver<Orders>,
     ) -> io::Result<()> {
         let mut rebinding = orders.borrow().rebinding;
         let mut back = self.socket().await?;
         let mut buffer = vec![0; LONGEST_DATAGRAM];
         loop {
+            let due = self.waiting.as_ref().map(|(due, _)| (*due).into());
             tokio::select! {
-                datagram = datagrams.recv() => {
+                datagram = datagrams.recv(), if due.is_none() => {
                     let Some(datagram) = datagram else { return Ok(()) };
+                    self.waiting = Some(datagram);
+                }
+                () = async { sleep_until(due.expect("it waits")).await }, if due.is_some() => {
+                    let Some((_, datagram)) = self.waiting.take() else { continue };
                     let order = orders.borrow().clone();
                     if order.cut {
                         continue;
@@ -202,6 +227,7 @@ impl Flow {
                     // A refused port shows as an error here; the next datagram may do better.
                     let Ok(length) = received else { continue };
                     self.counters.bytes_down.fetch_add(length as u64, Ordering::SeqCst);
+                    self.counters.arrivals.lock().expect("no panic holds it").push(Instant::now());
                     if orders.borrow().cut {
                         continue;
                     }

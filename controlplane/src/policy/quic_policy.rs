@@ -116,7 +116,9 @@ pub struct Http3Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("!has(self.initialMaxData) || !has(self.initialMaxStreamData) || self.initialMaxStreamData <= self.initialMaxData")
-        .message("initialMaxStreamData must not be more than initialMaxData")
+        .message("initialMaxStreamData must not be more than initialMaxData"),
+    validation = Rule::new("!has(self.pacing) || self.pacing || !has(self.maxPacingRate)")
+        .message("maxPacingRate needs pacing; remove it, or leave pacing on")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TransportPolicy {
@@ -124,6 +126,18 @@ pub struct TransportPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Cubic", "BBR2", "Reno"]))]
     pub congestion_control: Option<String>,
+    /// Packets that may be sent before the first acknowledgment. Default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 1000))]
+    pub initial_congestion_window: Option<i32>,
+    /// Whether a window of packets is spread over the round trip, rather than sent at once.
+    /// Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pacing: Option<bool>,
+    /// Bytes per second that pacing lets through on a connection. Default: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 125000, max = 125000000000_i64))]
+    pub max_pacing_rate: Option<i64>,
     /// How long a connection may be silent. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]

@@ -9,6 +9,7 @@ mod core;
 mod drain;
 mod farewell;
 mod former;
+mod pacer;
 mod turn;
 
 use std::{rc::Rc, time::Instant};

@@ -28,7 +28,7 @@ pub struct Listener {
     pub client_validation: Option<ClientValidation>,
     /// `None`: HTTP/3 is off.
     pub http3: Option<Http3>,
-    pub quic: QuicTransport,
+    pub quic: Arc<QuicTransport>,
     pub admission: Admission,
     pub limits: HttpLimits,
     /// Shown to backends over TLS that ask for a certificate.
@@ -91,7 +91,7 @@ pub(super) fn parse(
             certificates,
             client_validation,
             http3,
-            quic: quic?,
+            quic: Arc::new(quic?),
             admission: admission?,
             limits: limits?,
             backend_certificate,

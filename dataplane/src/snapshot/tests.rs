@@ -55,7 +55,7 @@ fn a_good_snapshot_is_taken_with_its_defaults() {
 
     let listener = binding.listener_for("anything").expect("a listener");
     assert_eq!(&*listener.id, HTTPS);
-    assert_eq!(listener.quic, QuicTransport::default());
+    assert_eq!(*listener.quic, QuicTransport::default());
     assert_eq!(listener.limits, HttpLimits::default());
     assert_eq!(listener.admission, Admission::default());
     assert_eq!(listener.certificates[0].id, SITE);

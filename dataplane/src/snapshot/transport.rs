@@ -13,6 +13,9 @@ use super::{
 const MAX_VARINT: u64 = (1 << 62) - 1;
 /// The largest stream count (RFC 9000 4.6).
 const MAX_STREAMS: u64 = 1 << 60;
+const MAX_INITIAL_WINDOW: u64 = 1_000;
+/// One megabit: at less, a packet would wait longer than an acknowledgment may.
+const MIN_PACING_RATE: u64 = 125_000;
 
 /// RFC 9000 transport parameters and recovery settings, defaults resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,12 @@ pub struct QuicTransport {
     pub initial_max_stream_data: u64,
     pub initial_max_streams_bidi: u64,
     pub congestion_control: CongestionControl,
+    /// Packets.
+    pub initial_congestion_window: usize,
+    /// Windows are spread over the round trip (RFC 9002 7.7).
+    pub pacing: bool,
+    /// Bytes per second.
+    pub max_pacing_rate: Option<u64>,
     /// Whether clients may change their address on purpose.
     pub active_migration: bool,
     pub retry: RetryMode,
@@ -64,6 +73,9 @@ impl Default for QuicTransport {
             initial_max_stream_data: 256 * 1024,
             initial_max_streams_bidi: 128,
             congestion_control: CongestionControl::Cubic,
+            initial_congestion_window: 10,
+            pacing: true,
+            max_pacing_rate: None,
             active_migration: true,
             retry: RetryMode::Adaptive,
             max_send_udp_payload_size: 1350,
@@ -156,6 +168,17 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         default.max_send_udp_payload_size as u64,
         1200..=1452,
     );
+    let window = number(
+        "initial_congestion_window",
+        wire.initial_congestion_window.into(),
+        default.initial_congestion_window as u64,
+        // RFC 9002 7.2 recommends 10; what is known of a path may speak for more.
+        2..=MAX_INITIAL_WINDOW,
+    );
+    let rate = match wire.max_pacing_rate {
+        0 => Some(None),
+        rate => number("max_pacing_rate", rate, rate, MIN_PACING_RATE..=u64::MAX).map(Some),
+    };
     let retry = object.accept("quic.retry", retry);
     let congestion = object.accept("quic.congestion_control", wire.congestion_control.parse());
     Some(QuicTransport {
@@ -165,6 +188,9 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         initial_max_stream_data: stream_data?,
         initial_max_streams_bidi: streams?,
         congestion_control: congestion?,
+        initial_congestion_window: usize::try_from(window?).ok()?,
+        pacing: !wire.disable_pacing,
+        max_pacing_rate: rate?,
         active_migration: !wire.disable_active_migration,
         retry: retry?,
         max_send_udp_payload_size: usize::try_from(payload?).ok()?,

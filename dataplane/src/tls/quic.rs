@@ -45,8 +45,12 @@ pub fn quic_config(
         CongestionControl::Bbr2 => quiche::CongestionControlAlgorithm::Bbr2Gcongestion,
         CongestionControl::Reno => quiche::CongestionControlAlgorithm::Reno,
     });
-    // quiche paces BBR2 only, by release times that nobody here keeps yet.
-    config.enable_pacing(false);
+    config.set_initial_congestion_window_packets(transport.initial_congestion_window);
+    // quiche says when BBR2's packets are due; the worker's pacer heeds that, and paces the others.
+    config.enable_pacing(transport.pacing);
+    if let Some(rate) = transport.max_pacing_rate {
+        config.set_max_pacing_rate(rate);
+    }
     config.set_path_challenge_recv_max_queue_len(MAX_PATH_CHALLENGES);
     config.grease(true);
     Ok(config)

@@ -8,12 +8,14 @@ use boring::{
     ssl::{Ssl, SslRef},
 };
 
-use crate::snapshot::Listener;
+use crate::snapshot::{Listener, QuicTransport};
 
 /// The listener that was chosen for a connection, as it was at that time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     pub listener: Arc<str>,
+    /// What the connection got, if it is QUIC's.
+    pub transport: Arc<QuicTransport>,
     /// Fingerprint of the [`ClientValidation`](crate::snapshot::ClientValidation) that the
     /// client has passed, in this handshake or in the one whose session it resumed.
     client_validation: Option<[u8; 32]>,
@@ -26,6 +28,7 @@ impl Terms {
         let validation = listener.client_validation.as_ref();
         Self {
             listener: listener.id.clone(),
+            transport: listener.quic.clone(),
             client_validation: validation.map(|validation| validation.fingerprint),
             verified: validation.is_some_and(|validation| validation.required),
         }
@@ -35,7 +38,14 @@ impl Terms {
     /// certificates are concerned.
     pub fn suffice_for(&self, listener: &Listener) -> bool {
         let wanted = Self::of(listener);
-        wanted.client_validation.is_none() || *self == wanted
+        let of = |terms: &Self| {
+            (
+                terms.listener.clone(),
+                terms.client_validation,
+                terms.verified,
+            )
+        };
+        wanted.client_validation.is_none() || of(self) == of(&wanted)
     }
 
     pub(super) fn put(self: &Arc<Self>, ssl: &mut SslRef) -> Result<(), ErrorStack> {

@@ -27,5 +27,6 @@ mod slow;
 mod smuggling;
 mod streams;
 mod telemetry;
+mod transport;
 mod trust;
 mod websocket;

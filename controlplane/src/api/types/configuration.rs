@@ -102,6 +102,12 @@ mirror! {
         early_data: bool,
         /// QUIC datagrams are offered.
         datagrams: bool,
+        /// A window of packets leaves at once.
+        disable_pacing: bool,
+        /// Bytes per second. 0: any number.
+        max_pacing_rate: u64,
+        /// Packets.
+        initial_congestion_window: u32,
     }
 
     /// Who may connect.

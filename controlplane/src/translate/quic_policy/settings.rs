@@ -15,6 +15,7 @@ pub(super) struct Settings {
     advertised_port: u32,
     alt_svc_max_age_seconds: u32,
     transport: v1::QuicTransport,
+    pacing: Option<bool>,
     migration: Option<bool>,
     datagrams: Option<bool>,
     early_data: Option<bool>,
@@ -75,6 +76,14 @@ impl Settings {
             &mut quic.max_send_udp_payload_size,
             own.max_send_udp_payload_size,
         );
+        set(&mut quic.max_pacing_rate, own.max_pacing_rate);
+        set(
+            &mut quic.initial_congestion_window,
+            own.initial_congestion_window,
+        );
+        if let Some(pacing) = self.pacing {
+            quic.disable_pacing = !pacing;
+        }
         if !own.congestion_control.is_empty() {
             quic.congestion_control.clone_from(&own.congestion_control);
         }
@@ -171,6 +180,13 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
             "transport.initialMaxStreamData: must not be more than initialMaxData".to_owned(),
         );
     }
+    if transport.pacing == Some(false) && transport.max_pacing_rate.is_some() {
+        return Err(
+            "transport.maxPacingRate: needs pacing; remove it, or leave pacing on".to_owned(),
+        );
+    }
+    let rate = transport.max_pacing_rate;
+    let window = transport.initial_congestion_window;
     let streams = transport.max_concurrent_streams;
     let payload = transport.max_udp_payload_size;
     settings.transport = v1::QuicTransport {
@@ -189,12 +205,17 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         initial_max_data: data,
         initial_max_stream_data: stream_data,
         initial_max_streams_bidi: number("transport.maxConcurrentStreams", streams, 1, 65_535)?,
+        max_pacing_rate: number("transport.maxPacingRate", rate, 125_000, 125_000_000_000)?,
+        initial_congestion_window: number("transport.initialCongestionWindow", window, 2, 1_000)?
+            .try_into()
+            .unwrap_or_default(),
         congestion_control: algorithm.unwrap_or_default().to_ascii_lowercase(),
         max_send_udp_payload_size: number("transport.maxUDPPayloadSize", payload, 1200, 1452)?
             .try_into()
             .unwrap_or_default(),
         ..Default::default()
     };
+    settings.pacing = transport.pacing;
     settings.migration = transport.migration;
     settings.datagrams = transport.datagrams;
     Ok(())

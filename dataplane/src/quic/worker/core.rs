@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Instant,
 };
@@ -13,7 +14,11 @@ use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{farewell::Farewell, former::Former};
+use super::{
+    farewell::Farewell,
+    former::Former,
+    pacer::{Limits, Pacer},
+};
 use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
@@ -24,7 +29,7 @@ use crate::{
         shared::Shared,
         stats::{self, BandwidthReporter},
     },
-    tls::Flight,
+    tls::{Flight, Terms},
 };
 
 pub(crate) struct Core {
@@ -43,6 +48,7 @@ pub(crate) struct Core {
     /// Addresses that the client had before.
     former: Former,
     farewell: Farewell,
+    pacer: Pacer,
     recorded: bool,
     /// Nothing that came could be read, or was: there never was a client.
     pub(super) unread: bool,
@@ -67,6 +73,7 @@ impl Core {
             retired: false,
             former: Former::default(),
             farewell: Farewell::default(),
+            pacer: Pacer::new(),
             recorded: false,
             unread: false,
             complete: false,
@@ -113,6 +120,7 @@ impl Core {
         }
         if std::mem::take(&mut self.timer_fired) {
             qconn.on_timeout();
+            self.pacer.wake();
         }
         received
     }
@@ -142,6 +150,8 @@ impl Core {
         let mut qconn = shared.qconn.borrow_mut();
         let resumed = qconn.is_resumed();
         note_tls(shared, &mut qconn, self.early == Some(true));
+        let limits = pacing_limits(&mut qconn);
+        self.pacer.begin(&qconn, limits, now);
         if let Some(refused) = EarlyDataOutcome::of_refusal(qconn.early_data_reason()) {
             shared.endpoint.host.metrics().early_data(refused);
         }
@@ -235,6 +245,10 @@ impl Core {
         let mut relayed = 0;
         self.blocked = socket.transmit(|egress| {
             loop {
+                let closing = qconn.local_error().is_some();
+                if !closing && !self.pacer.allows(&qconn) {
+                    return false;
+                }
                 if !vias.is_empty() && relay.is_full() {
                     return true;
                 }
@@ -244,6 +258,7 @@ impl Core {
                 let Some((len, info)) = next_datagram(&mut qconn, room) else {
                     return false;
                 };
+                self.pacer.sent(len);
                 // Only to an address that is known to be the client's.
                 if qconn.local_error().is_some() && qconn.is_established() {
                     self.farewell.keep(&room[..len], info.from, info.to);
@@ -336,14 +351,9 @@ impl Core {
     /// deadlines move with every packet.
     fn arm(&mut self, deadline: Option<Instant>) {
         let timeout = self.shared.qconn.borrow().timeout_instant();
-        let next = match (timeout, deadline) {
-            (Some(timeout), Some(deadline)) => timeout.min(deadline),
-            (timeout, deadline) => {
-                let Some(next) = timeout.or(deadline) else {
-                    return;
-                };
-                next
-            }
+        let times = [timeout, deadline, self.pacer.held()];
+        let Some(next) = times.into_iter().flatten().min() else {
+            return;
         };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
@@ -404,6 +414,17 @@ fn note_tls(shared: &Shared, qconn: &mut QuicheConnection, early_data: bool) {
     let resumed = qconn.is_resumed();
     let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
     *shared.tls.borrow_mut() = Some(stats::tls_info(ssl, &alpn, resumed, early_data));
+}
+
+/// What was configured of pacing for the connection's listener.
+fn pacing_limits(qconn: &mut QuicheConnection) -> Limits {
+    let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+    let terms = Terms::get(ssl);
+    let transport = terms.map_or_else(Arc::default, |terms| terms.transport.clone());
+    Limits {
+        max_rate: transport.max_pacing_rate,
+        initial_window: transport.initial_congestion_window as u64,
+    }
 }
 
 /// Whether a packet comes late, to a connection ID that is no longer in use. To quiche that

@@ -181,6 +181,14 @@ fn numbers_out_of_range_are_refused() {
             "quic.max_send_udp_payload_size",
         ),
         (
+            |it| quic(it).max_pacing_rate = 124_999,
+            "quic.max_pacing_rate",
+        ),
+        (
+            |it| quic(it).initial_congestion_window = 1,
+            "quic.initial_congestion_window",
+        ),
+        (
             |it| quic(it).congestion_control = "fast".into(),
             "quic.congestion_control",
         ),
@@ -236,6 +244,9 @@ fn settings_are_taken_over() {
         max_send_udp_payload_size: 1200,
         datagrams: true,
         early_data: true,
+        disable_pacing: true,
+        max_pacing_rate: 125_000,
+        initial_congestion_window: 32,
     });
     wire.listeners[0].admission = Some(v1::Admission {
         deny: vec!["10.0.0.0/8".into()],
@@ -263,7 +274,7 @@ fn settings_are_taken_over() {
     let milliseconds = Duration::from_millis;
     assert_eq!(listener.http3, Some(Http3::new(443, 60)));
     assert_eq!(
-        listener.quic,
+        *listener.quic,
         QuicTransport {
             max_idle_timeout: milliseconds(1),
             handshake_timeout: milliseconds(2),
@@ -276,6 +287,9 @@ fn settings_are_taken_over() {
             max_send_udp_payload_size: 1200,
             datagrams: true,
             early_data: true,
+            pacing: false,
+            max_pacing_rate: Some(125_000),
+            initial_congestion_window: 32,
         }
     );
     assert_eq!(

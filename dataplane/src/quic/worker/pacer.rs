@@ -1,0 +1,149 @@
+//! When a connection may send more.
+//!
+//! A window that leaves at once makes queues in the network, and losses (RFC 9002 7.7). So no
+//! more is taken out of quiche than may leave now, and the worker's timer brings back the rest.
+//! When that is, quiche says itself for BBR2, packet by packet. The others it does not pace: for
+//! those there is a [`Bucket`]. Neither holds a packet back for longer than clients wait for an
+//! acknowledgment, which may be in it.
+
+mod bucket;
+
+use std::time::{Duration, Instant};
+
+pub(super) use self::bucket::Limits;
+use self::bucket::{Bucket, Window};
+use crate::quic::QuicheConnection;
+
+/// Paces one connection.
+pub(super) struct Pacer {
+    pace: Pace,
+    held: Option<Instant>,
+}
+
+enum Pace {
+    Free,
+    /// By quiche's release times.
+    Release {
+        last: Instant,
+    },
+    Bucket(Bucket),
+}
+
+impl Pacer {
+    /// Holds nothing: what a handshake sends is little, and limited otherwise.
+    pub(super) fn new() -> Self {
+        Self {
+            pace: Pace::Free,
+            held: None,
+        }
+    }
+
+    /// Paces what comes after the handshake.
+    pub(super) fn begin(&mut self, qconn: &QuicheConnection, limits: Limits, now: Instant) {
+        self.pace = match qconn.gcongestion_enabled() {
+            _ if !qconn.pacing_enabled() => Pace::Free,
+            Some(true) => Pace::Release { last: now },
+            _ => Pace::Bucket(Bucket::new(limits, now)),
+        };
+    }
+
+    /// Whether a datagram may leave now.
+    pub(super) fn allows(&mut self, qconn: &QuicheConnection) -> bool {
+        match &self.pace {
+            Pace::Free => return true,
+            Pace::Bucket(bucket) if !bucket.is_empty() => return true,
+            _ => {}
+        }
+        let now = Instant::now();
+        if self.held.is_some_and(|held| now < held) {
+            return false;
+        }
+        self.held = match &mut self.pace {
+            Pace::Free => None,
+            Pace::Release { last } => {
+                let due = qconn
+                    .get_next_release_time()
+                    .filter(|decision| !decision.can_burst())
+                    .and_then(|decision| decision.time(now));
+                let held = due.and_then(|due| until(due, *last, now));
+                if held.is_none() {
+                    *last = now;
+                }
+                held
+            }
+            Pace::Bucket(bucket) => match window(qconn) {
+                Some(window) => bucket.fill(&window, now),
+                None => None,
+            },
+        };
+        self.held.is_none()
+    }
+
+    /// A datagram of this many bytes leaves.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Pace::Bucket(bucket) = &mut self.pace {
+            bucket.take(bytes);
+        }
+    }
+
+    /// When to ask again, if a datagram was held back.
+    pub(super) fn held(&self) -> Option<Instant> {
+        self.held
+    }
+
+    /// The timer has fired.
+    pub(super) fn wake(&mut self) {
+        self.held = None;
+    }
+}
+
+/// Until when to hold a packet that is due then. What is due soon leaves at once: quiche counts
+/// on from when it was due, so that on the average the rate is kept.
+fn until(due: Instant, last: Instant, now: Instant) -> Option<Instant> {
+    if due <= now + AHEAD {
+        return None;
+    }
+    let until = (due - TICK).min(last + LONGEST);
+    Some(until).filter(|until| now < *until)
+}
+
+fn window(qconn: &QuicheConnection) -> Option<Window> {
+    let path = qconn.path_stats().find(|path| path.active)?;
+    Some(Window {
+        bytes: path.cwnd as u64,
+        datagram: path.pmtu as u64,
+        rtt: path.min_rtt.map(|_| path.rtt),
+        slow_start: path.startup_exit.is_none(),
+    })
+}
+
+/// How early packets leave, so that a timer that is late costs no rate.
+const AHEAD: Duration = Duration::from_millis(2);
+/// What the runtime's timers are good for.
+const TICK: Duration = Duration::from_millis(1);
+/// Nothing waits longer, however low the rate: less than the 25 ms that an acknowledgment may
+/// take (RFC 9000 18.2).
+const LONGEST: Duration = Duration::from_millis(16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_leave_when_they_are_due_or_shortly_before() {
+        let now = Instant::now();
+        let held = |due| until(now + Duration::from_micros(due), now, now);
+        assert_eq!(held(0), None);
+        assert_eq!(held(2_000), None);
+        assert_eq!(held(2_001), Some(now + Duration::from_micros(1_001)));
+        assert_eq!(held(9_000), Some(now + Duration::from_micros(8_000)));
+    }
+
+    #[test]
+    fn no_packet_waits_longer_than_an_acknowledgment_may() {
+        let now = Instant::now();
+        let due = now + Duration::from_secs(1);
+        assert_eq!(until(due, now, now), Some(now + LONGEST));
+        assert_eq!(until(due, now, now + LONGEST), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! A bucket of bytes that may leave, which fills at the rate of the congestion window.
+
+use std::time::{Duration, Instant};
+
+/// How much may leave now. Asked for nothing while there is something in it.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// Below zero by the part of a datagram that was not in it.
+    bytes: i64,
+    filled: Instant,
+    limits: Limits,
+}
+
+/// What configuration says of pacing.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::quic::worker) struct Limits {
+    /// Bytes per second.
+    pub(in crate::quic::worker) max_rate: Option<u64>,
+    /// Datagrams.
+    pub(in crate::quic::worker) initial_window: u64,
+}
+
+/// What congestion control allows on the path.
+pub(super) struct Window {
+    pub(super) bytes: u64,
+    /// Bytes of a full datagram.
+    pub(super) datagram: u64,
+    /// Absent: not known yet.
+    pub(super) rtt: Option<Duration>,
+    pub(super) slow_start: bool,
+}
+
+impl Bucket {
+    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            bytes: 0,
+            // The first time that it is filled, it is full.
+            filled: now.checked_sub(LONG_AGO).unwrap_or(now),
+            limits,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes <= 0
+    }
+
+    /// Takes a datagram out. What is as small as acknowledgments are makes no queue.
+    pub(super) fn take(&mut self, bytes: usize) {
+        if bytes > SMALL {
+            self.bytes -= bytes as i64;
+        }
+    }
+
+    /// Puts in what has come since the last time. If that is too little to be worth a
+    /// turn, says when it will be enough.
+    pub(super) fn fill(&mut self, window: &Window, now: Instant) -> Option<Instant> {
+        let since = now.saturating_duration_since(self.filled);
+        self.filled = now;
+        let Some(rate) = self.rate(window) else {
+            self.bytes = self.bytes.max(window.bytes as i64);
+            return None;
+        };
+        // After a pause an initial window may leave at once (RFC 9002 7.7), or what passes
+        // in the time by which timers are late.
+        let most = bytes(rate, BURST).max(self.limits.initial_window * window.datagram) as i64;
+        let come = bytes(rate, since) as i64;
+        self.bytes = (self.bytes + come).min(most);
+        let enough = (most / 2).min(bytes(rate, TURN) as i64).max(1);
+        if self.bytes >= enough {
+            return None;
+        }
+        let missing = (enough - self.bytes) as f64;
+        Some(now + Duration::from_secs_f64(missing / rate as f64))
+    }
+
+    /// Bytes per second: a little more than the window in a round trip, so that pacing is
+    /// never what limits the connection. None: as fast as can be.
+    fn rate(&self, window: &Window) -> Option<u64> {
+        let own = window.rtt.filter(|rtt| *rtt >= SHORT).map(|rtt| {
+            let (times, over) = if window.slow_start { (2, 1) } else { (5, 4) };
+            let in_round = (window.bytes * times / over) as f64;
+            let least = window.datagram as f64 / SLOWEST.as_secs_f64();
+            (in_round / rtt.as_secs_f64()).max(least) as u64
+        });
+        own.into_iter().chain(self.limits.max_rate).min()
+    }
+}
+
+/// What comes at this rate in this time.
+fn bytes(rate: u64, time: Duration) -> u64 {
+    ((rate as f64 * time.as_secs_f64()) as u64).min(MOST)
+}
+
+const BURST: Duration = Duration::from_millis(3);
+/// The longest pause between two bursts. Full bursts are cheaper to send.
+const TURN: Duration = Duration::from_millis(6);
+/// At the least a datagram in this time: small windows are limit enough.
+const SLOWEST: Duration = Duration::from_millis(10);
+/// Shorter than what timers can tell apart.
+const SHORT: Duration = Duration::from_millis(1);
+const LONG_AGO: Duration = Duration::from_secs(60);
+/// Bytes of the longest datagram that is free.
+const SMALL: usize = 200;
+/// Keeps sums far from what overflows.
+const MOST: u64 = 1 << 40;
+
+#[cfg(test)]
+mod tests;
