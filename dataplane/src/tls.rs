@@ -38,7 +38,7 @@ pub use self::{
     terms::Terms,
     tickets::Tickets,
 };
-use crate::snapshot::Binding;
+use crate::snapshot::{Binding, QuicTransport};
 
 /// A binding whose TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -71,21 +71,21 @@ impl Door {
     }
 }
 
-/// Builds the root context of a binding. `early_data`: the context that tickets must have for
-/// it, if the door can take any.
+/// Builds the root context of a binding. `quic`: the port's transport settings, and what early
+/// data is bound to.
 fn root(
     door: Door,
     binding: &Arc<Binding>,
     tickets: &Tickets,
     contexts: &mut Contexts,
-    early_data: Option<[u8; 32]>,
+    quic: Option<(&QuicTransport, &EarlyData)>,
 ) -> Result<SslContextBuilder, TlsError> {
     let hosts: Vec<Vec<Host>> = binding
         .listeners
         .iter()
         .map(|listener| {
             let host =
-                |certificate| Host::new(door, listener, certificate, tickets, contexts, early_data);
+                |certificate| Host::new(door, listener, certificate, tickets, contexts, quic);
             listener.certificates.iter().map(host).collect()
         })
         .collect::<Result<_, _>>()?;

@@ -1,18 +1,19 @@
 //! QUICPolicies: which listeners each is for, and which one is in force where several are.
 //!
 //! A policy for one listener goes before one for its ListenerSet, and that before one for
-//! the Gateway; of those for the same thing, the older is in force. QUIC's settings are a
-//! port's: they are sent before it is known which listener a client means. So of the
-//! policies on a port's listeners, the first in that order has the say for all of them;
-//! whether there is HTTP/3, and what Alt-Svc says, is each listener's own.
+//! the Gateway; of those for the same thing, the older is in force. Some of QUIC's settings
+//! are a port's, because they are needed before it is known which listener a client means
+//! ([`PortSettings`]): of the policies on a port's listeners, the first in that order that
+//! says something of one has the say for all of them.
 
+mod port;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidegate_proto::v1;
 
-use self::settings::Settings;
+use self::{port::PortSettings, settings::Settings};
 use super::{Fault, created_at, gateway::GatewayPlan, listener::ListenerPlan};
 use crate::{
     gateway_api::{GROUP, Listener, ParentReference},
@@ -101,15 +102,21 @@ pub(super) fn apply<'a>(
     }
     for gateway in gateways.values_mut() {
         let outvoted = apply_to(gateway, &claims, &in_force);
-        for (loser, winner, port) in outvoted {
+        for (loser, winner, port, fields) in outvoted {
             let claim = &claims[&loser];
             let message = format!(
-                "spec.targetRefs[{}]: transport, retry and earlyData are those of the older QUICPolicy {} on port \
-                 {port}, which its listener shares; remove them from one of the two, or use another port",
-                claim.target, plans[claims[&winner].policy].key
+                "spec.targetRefs[{}]: QUIC needs {} before it knows which listener a client means; on port {port}, \
+                 which its listener shares, the older QUICPolicy {} has the say; remove it from one of the two, or \
+                 use another port",
+                claim.target,
+                fields.join(", "),
+                plans[claims[&winner].policy].key
             );
             let fault = &mut plans[claim.policy].targets[claim.target].1;
-            fault.get_or_insert_with(|| Fault::new("Conflicted", message));
+            match fault {
+                Some(fault) => fault.message = format!("{}; {message}", fault.message),
+                none => *none = Some(Fault::new("Conflicted", message)),
+            }
         }
     }
     plans
@@ -189,20 +196,16 @@ fn ancestor(policy: &ObjectKey, reference: &QuicPolicyTarget) -> ParentReference
     }
 }
 
-/// Targets whose QUIC settings gave way to those of another on a port.
-type Outvoted = BTreeSet<(Target, Target, u32)>;
+/// A target, the one that has the say instead, the port, and what of.
+type Outvoted = (Target, Target, u32, Vec<&'static str>);
 
 fn apply_to(
     gateway: &mut GatewayPlan<'_>,
     claims: &BTreeMap<Target, Claim>,
     in_force: &[Settings],
-) -> Outvoted {
+) -> Vec<Outvoted> {
     let key = gateway.key.clone();
-    let settings = |target: &Target| {
-        claims
-            .get(target)
-            .and_then(|claim| in_force.get(claim.policy))
-    };
+    let settings = |target: &Target| &in_force[claims[target].policy];
     // By port, the targets of policies on listeners with HTTP/3.
     let mut ports = BTreeMap::<u32, Vec<Target>>::new();
     for plan in &mut gateway.listeners {
@@ -215,45 +218,46 @@ fn apply_to(
         if config.protocol() != v1::Protocol::Https {
             continue;
         }
-        if let Some(target) = target
-            && let Some(settings) = settings(&target)
-        {
-            settings.put_http3(config);
+        if let Some(target) = target {
+            settings(&target).put_http3(config);
             if config.http3.is_some() {
+                settings(&target).put_transport(config.quic.get_or_insert_default());
                 ports.entry(config.port).or_default().push(target);
             }
         }
     }
-    let mut outvoted = Outvoted::new();
+    let rank = |target: &Target| {
+        let specific = match target {
+            Target::Gateway(_) => 2,
+            Target::ListenerSet(_) => 1,
+            Target::GatewayListener(..) | Target::SetListener(..) => 0,
+        };
+        (specific, claims[target].policy)
+    };
+    let mut outvoted = Vec::new();
     for (port, mut targets) in ports {
-        targets.retain(|target| settings(target).is_some_and(Settings::has_transport));
-        let rank = |target: &Target| {
-            let specific = match target {
-                Target::Gateway(_) => 2,
-                Target::ListenerSet(_) => 1,
-                Target::GatewayListener(..) | Target::SetListener(..) => 0,
-            };
-            (specific, claims[target].policy)
-        };
         targets.sort_by_key(rank);
-        let Some(winner) = targets.first() else {
-            continue;
-        };
-        let Some(chosen) = settings(winner) else {
-            continue;
-        };
+        targets.dedup();
+        let mut chosen = PortSettings::default();
+        for (index, loser) in targets.iter().enumerate() {
+            let own = &settings(loser).port;
+            let mut lost = own.contradicted_by(&chosen);
+            for winner in &targets[..index] {
+                let theirs = own.contradicted_by(&settings(winner).port);
+                let (fields, rest): (Vec<_>, _) =
+                    lost.into_iter().partition(|field| theirs.contains(field));
+                lost = rest;
+                // A broader policy gives way by its nature; nobody need be told.
+                if !fields.is_empty() && rank(winner).0 == rank(loser).0 {
+                    outvoted.push((loser.clone(), winner.clone(), port, fields));
+                }
+            }
+            chosen.complete(own);
+        }
         for plan in &mut gateway.listeners {
             let config = plan.config.as_mut().filter(|config| config.port == port);
             if let Some(config) = config.filter(|config| config.http3.is_some()) {
-                chosen.put_transport(config.quic.get_or_insert_default());
-            }
-        }
-        for loser in &targets {
-            // A broader policy gives way by its nature; nobody need be told.
-            let equal = rank(loser).0 == rank(winner).0;
-            let differs = settings(loser).is_some_and(|other| !other.same_transport(chosen));
-            if equal && differs {
-                outvoted.insert((loser.clone(), winner.clone(), port));
+                chosen.put(config.quic.get_or_insert_default());
             }
         }
     }

@@ -23,7 +23,10 @@ use super::{
     relay::vias::Vias,
     stats,
 };
-use crate::connections::{Handle, LiveConnection};
+use crate::{
+    connections::{Handle, LiveConnection},
+    snapshot::QuicTransport,
+};
 
 /// Which of the worker's stages a connection is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) started_at: SystemTime,
     pub(crate) handshake: RefCell<HandshakeInfo>,
     pub(crate) tls: RefCell<Option<v1::TlsInfo>>,
+    /// What was configured for it, once its server name is known.
+    pub(crate) transport: RefCell<Option<Arc<QuicTransport>>>,
     pub(crate) listener: RefCell<Option<Arc<str>>>,
     pub(crate) stage: Cell<Stage>,
     pub(crate) activity: Cell<Activity>,
@@ -92,6 +97,7 @@ impl Shared {
             started_at: SystemTime::now(),
             handshake: RefCell::new(handshake),
             tls: RefCell::default(),
+            transport: RefCell::default(),
             listener: RefCell::default(),
             stage: Cell::new(Stage::Handshake),
             activity: Cell::default(),
@@ -191,11 +197,14 @@ impl Shared {
     pub(crate) fn facts(&self) -> v1::Connection {
         let activity = self.activity.get();
         // The worker never holds the connection between turns.
-        let stats = self
+        let mut stats = self
             .qconn
             .try_borrow()
             .ok()
             .map(|qconn| stats::socket_stats(&qconn));
+        if let (Some(stats), Some(transport)) = (&mut stats, &*self.transport.borrow()) {
+            stats.congestion_control = transport.congestion_control.to_string();
+        }
         v1::Connection {
             listener_id: self
                 .listener

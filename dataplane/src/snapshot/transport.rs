@@ -85,6 +85,23 @@ impl Default for QuicTransport {
     }
 }
 
+impl QuicTransport {
+    /// What connections for a listener with these settings get on a port with those of
+    /// `port`: some are needed before it is known which listener a client means.
+    #[must_use]
+    pub fn on(&self, port: &Self) -> Self {
+        Self {
+            retry: port.retry,
+            handshake_timeout: port.handshake_timeout,
+            initial_max_data: port.initial_max_data,
+            initial_max_stream_data: port.initial_max_stream_data,
+            active_migration: port.active_migration,
+            datagrams: port.datagrams,
+            ..self.clone()
+        }
+    }
+}
+
 impl CongestionControl {
     pub fn as_str(self) -> &'static str {
         match self {

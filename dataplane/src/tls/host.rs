@@ -3,15 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use boring::{
-    error::ErrorStack,
     sha::{Sha256, sha256},
     ssl::{SslContext, SslRef, SslVerifyMode},
 };
 
-use super::{Door, Terms, Tickets, TlsError, base};
+use super::{Door, EarlyData, Terms, Tickets, TlsError, base, quic};
 use crate::{
     route::HostPattern,
-    snapshot::{Certificate, Listener},
+    snapshot::{Certificate, Listener, QuicTransport},
     sys,
 };
 
@@ -22,6 +21,8 @@ pub(super) struct Host {
     /// Clients are asked for certificates; they must have one if it is set.
     asks: Option<bool>,
     terms: Arc<Terms>,
+    /// Its connections get something else than the port's.
+    own_transport: bool,
     /// The context of its early data, if it takes any.
     early_data: Option<[u8; 32]>,
 }
@@ -33,7 +34,7 @@ impl Host {
         certificate: &Arc<Certificate>,
         tickets: &Tickets,
         contexts: &mut Contexts,
-        early_data: Option<[u8; 32]>,
+        quic: Option<(&QuicTransport, &EarlyData)>,
     ) -> Result<Self, TlsError> {
         let leaf = certificate.chain.first().ok_or(TlsError::NoCertificate)?;
         let key = key(door, listener, certificate, tickets);
@@ -44,17 +45,23 @@ impl Host {
             .flatten()
             .filter_map(|name| name.dnsname()?.parse().ok());
         let validation = listener.client_validation.as_ref();
+        let port = quic.map(|(port, _)| port);
+        let terms = Terms::on(port, listener);
+        let early_data = quic
+            .filter(|_| takes_early_data(listener))
+            .map(|(_, early_data)| early_data.context(&terms.transport));
         Ok(Self {
             names: names.collect(),
             context,
             asks: validation.map(|validation| validation.required),
-            terms: Arc::new(Terms::of(listener)),
-            early_data: early_data.filter(|_| takes_early_data(listener)),
+            own_transport: port.is_some_and(|port| *port != *terms.transport),
+            terms: Arc::new(terms),
+            early_data,
         })
     }
 
     /// Goes on with a handshake under this certificate and this listener's terms.
-    pub(super) fn take_over(&self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
+    pub(super) fn take_over(&self, ssl: &mut SslRef) -> Result<(), TlsError> {
         ssl.set_ssl_context(&self.context)?;
         // A context's verification mode is not taken over with it.
         match self.asks {
@@ -64,10 +71,13 @@ impl Host {
             }
             Some(false) => ssl.set_custom_verify_callback(SslVerifyMode::PEER, |_| Ok(())),
         }
+        if self.own_transport {
+            quic::settle(ssl, &self.terms.transport)?;
+        }
         if let Some(context) = &self.early_data {
             sys::accept_early_data(ssl, context)?;
         }
-        self.terms.put(ssl)
+        Ok(self.terms.put(ssl)?)
     }
 }
 

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Contexts, Door, EarlyData, Tickets, TlsError, root};
-use crate::snapshot::{Binding, CongestionControl, QuicTransport};
+use boring::ssl::SslRef;
+use quiche::CongestionControlAlgorithm as Algorithm;
 
-/// What new QUIC connections of a binding get. The transport settings are those of its
-/// first listener with HTTP/3: they are sent before the server name is known for certain.
+use super::{Contexts, Door, EarlyData, Tickets, TlsError, root};
+use crate::{
+    quic::QuicheConnection,
+    snapshot::{Binding, CongestionControl, QuicTransport},
+};
+
+/// What new QUIC connections of a binding get: `transport`, of which [`settle`] changes what it
+/// can once the server name is read.
 ///
 /// # Errors
 /// When BoringSSL refuses a certificate, or quiche a setting.
@@ -17,12 +23,11 @@ pub fn quic_config(
     contexts: &mut Contexts,
     early_data: &EarlyData,
 ) -> Result<quiche::Config, TlsError> {
-    let context = early_data.context(transport);
-    let builder = root(Door::Quic, binding, tickets, contexts, Some(context))?;
+    let quic = Some((transport, early_data));
+    let builder = root(Door::Quic, binding, tickets, contexts, quic)?;
     let mut config =
         quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
-    let idle = transport.max_idle_timeout.as_millis() as u64;
-    config.set_max_idle_timeout(idle.min(LARGEST));
+    config.set_max_idle_timeout(idle_timeout(transport));
     config.set_max_recv_udp_payload_size(MAX_RECV_UDP_PAYLOAD);
     config.set_max_send_udp_payload_size(transport.max_send_udp_payload_size);
     let (data, stream_data) = (
@@ -33,18 +38,14 @@ pub fn quic_config(
     config.set_initial_max_stream_data_bidi_remote(stream_data);
     config.set_initial_max_stream_data_bidi_local(stream_data);
     config.set_initial_max_stream_data_uni(stream_data);
-    config.set_initial_max_streams_bidi(transport.initial_max_streams_bidi.min(MOST_STREAMS));
+    config.set_initial_max_streams_bidi(max_streams(transport));
     config.set_initial_max_streams_uni(MAX_STREAMS_UNI);
     config.set_max_connection_window(MAX_WINDOWS * data);
     config.set_max_stream_window(MAX_WINDOWS * stream_data);
     config.enable_dgram(transport.datagrams, DATAGRAMS_RECEIVED, DATAGRAMS_SENT);
     config.set_disable_active_migration(!transport.active_migration);
     config.set_active_connection_id_limit(ACTIVE_CONNECTION_IDS);
-    config.set_cc_algorithm(match transport.congestion_control {
-        CongestionControl::Cubic => quiche::CongestionControlAlgorithm::CUBIC,
-        CongestionControl::Bbr2 => quiche::CongestionControlAlgorithm::Bbr2Gcongestion,
-        CongestionControl::Reno => quiche::CongestionControlAlgorithm::Reno,
-    });
+    config.set_cc_algorithm(algorithm(transport));
     config.set_initial_congestion_window_packets(transport.initial_congestion_window);
     // quiche says when BBR2's packets are due; the worker's pacer heeds that, and paces the others.
     config.enable_pacing(transport.pacing);
@@ -54,6 +55,39 @@ pub fn quic_config(
     config.set_path_challenge_recv_max_queue_len(MAX_PATH_CHALLENGES);
     config.grease(true);
     Ok(config)
+}
+
+/// Changes what a connection gets to `transport`, as far as that is possible when its
+/// ClientHello is read: what [`QuicTransport::on`] leaves a listener of its own.
+pub(super) fn settle(ssl: &mut SslRef, transport: &QuicTransport) -> quiche::Result<()> {
+    type Handshake = QuicheConnection;
+    let window = transport.initial_congestion_window;
+    let payload = transport.max_send_udp_payload_size;
+    Handshake::set_cc_algorithm_in_handshake(ssl, algorithm(transport))?;
+    Handshake::set_initial_congestion_window_packets_in_handshake(ssl, window)?;
+    Handshake::set_pacing_in_handshake(ssl, transport.pacing)?;
+    Handshake::set_max_pacing_rate_in_handshake(ssl, transport.max_pacing_rate)?;
+    Handshake::set_max_send_udp_payload_size_in_handshake(ssl, payload)?;
+    Handshake::set_max_idle_timeout_in_handshake(ssl, idle_timeout(transport))?;
+    Handshake::set_initial_max_streams_bidi_in_handshake(ssl, max_streams(transport))
+}
+
+fn algorithm(transport: &QuicTransport) -> Algorithm {
+    match transport.congestion_control {
+        CongestionControl::Cubic => Algorithm::CUBIC,
+        CongestionControl::Bbr2 => Algorithm::Bbr2Gcongestion,
+        CongestionControl::Reno => Algorithm::Reno,
+    }
+}
+
+/// Milliseconds.
+fn idle_timeout(transport: &QuicTransport) -> u64 {
+    let idle = transport.max_idle_timeout.as_millis();
+    u64::try_from(idle).unwrap_or(LARGEST).min(LARGEST)
+}
+
+fn max_streams(transport: &QuicTransport) -> u64 {
+    transport.initial_max_streams_bidi.min(MOST_STREAMS)
 }
 
 /// What four bytes hold. quiche has 128 for all transport parameters, in which these have to

@@ -25,10 +25,18 @@ pub struct Terms {
 
 impl Terms {
     pub(super) fn of(listener: &Listener) -> Self {
+        Self::on(None, listener)
+    }
+
+    /// On a port with these transport settings.
+    pub(super) fn on(port: Option<&QuicTransport>, listener: &Listener) -> Self {
         let validation = listener.client_validation.as_ref();
         Self {
             listener: listener.id.clone(),
-            transport: listener.quic.clone(),
+            transport: match port {
+                Some(port) => Arc::new(listener.quic.on(port)),
+                None => listener.quic.clone(),
+            },
             client_validation: validation.map(|validation| validation.fingerprint),
             verified: validation.is_some_and(|validation| validation.required),
         }

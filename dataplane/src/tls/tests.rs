@@ -1,5 +1,7 @@
 //! What fits, what is built anew, and who is chosen.
 
+mod names;
+
 use std::sync::Arc;
 
 use quiche::{ConnectionId, RetryConnectionIds};

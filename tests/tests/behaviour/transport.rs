@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Download, Faults, Folder, Gateway, H3, Payload, Relay, Upstream, heavy, within,
+    Download, Faults, Folder, Gateway, H3, Payload, Relay, Target, Upstream, eventually, heavy,
+    within,
 };
 
 /// A policy with these transport settings, for a Gateway or one of its listeners.
@@ -83,6 +85,108 @@ async fn spread(transport: &Value) -> f64 {
     let all = slices.last().expect("datagrams came") + 1;
     slices.dedup();
     slices.len() as f64 / all as f64
+}
+
+/// A gateway whose HTTPS port has two names, each with a policy.
+async fn two_names(upstream: &Upstream, first: &Value, second: &Value) -> Gateway {
+    let gateway = Gateway::builder()
+        .shards(1)
+        .hostname("one.site.test")
+        .start(upstream)
+        .await;
+    let listener = |name: &str, hostname: &str| {
+        json!({
+            "name": name,
+            "port": gateway.https.port(),
+            "protocol": "HTTPS",
+            "hostname": hostname,
+            "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}]},
+        })
+    };
+    policy(&gateway.folder, "one", Some("https"), first);
+    policy(&gateway.folder, "two", Some("two"), second);
+    let http = json!({"name": "http", "port": gateway.http.port(), "protocol": "HTTP"});
+    gateway.folder.gateway(&json!([
+        listener("https", "one.site.test"),
+        listener("two", "two.site.test"),
+        http,
+    ]));
+    gateway
+}
+
+fn named(gateway: &Gateway, name: &str) -> Target {
+    Target {
+        server_name: name.to_owned(),
+        ..gateway.target()
+    }
+}
+
+/// Waits until the gateway has the settings that it is to have.
+async fn settled(gateway: &Gateway, name: &str, streams: usize) -> H3 {
+    let target = named(gateway, name);
+    eventually("the policies are in force", || async {
+        let probe = H3::try_connect(&target).await.ok()?;
+        (open(&probe) == streams).then_some(())
+    })
+    .await;
+    H3::connect(&target).await
+}
+
+/// How many streams a new connection may open at once.
+fn open(client: &H3) -> usize {
+    let next = || client.connection.open_bi().now_or_never();
+    let streams = std::iter::from_fn(next).take(1_000);
+    // Held until all are open.
+    streams.collect::<Vec<_>>().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_on_one_port_have_settings_of_their_own() {
+    let upstream = Upstream::start().await;
+    let gateway = two_names(
+        &upstream,
+        &json!({"transport": {"idleTimeout": "2s", "maxConcurrentStreams": 5, "congestionControl": "BBR2"}}),
+        &json!({"transport": {"idleTimeout": "1h", "maxConcurrentStreams": 9, "congestionControl": "Reno"}}),
+    )
+    .await;
+    let one = settled(&gateway, "one.site.test", 5).await;
+    let two = settled(&gateway, "two.site.test", 9).await;
+    let mut ids = Vec::new();
+    for (client, algorithm) in [(&one, "bbr2"), (&two, "reno")] {
+        client.get("/").await;
+        let connection = gateway
+            .admin()
+            .connection_from(client.local_address())
+            .await;
+        assert_eq!(connection["stats"]["congestion_control"], algorithm);
+        ids.push(connection["id"].as_str().expect("a string").to_owned());
+    }
+    // Its own wish is a minute, the gateway's is shorter.
+    let ended = within("an idle connection ends", one.closed()).await;
+    assert_eq!(ended, quinn::ConnectionError::TimedOut);
+    let record = gateway.admin().audited(&ids[0]).await;
+    assert_eq!(record["audit"]["closed_by"], "idle_timeout");
+    assert_eq!(two.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_says_which_of_its_settings_are_anothers_on_the_port() {
+    let upstream = Upstream::start().await;
+    let gateway = two_names(
+        &upstream,
+        &json!({"transport": {"datagrams": true, "maxConcurrentStreams": 5}}),
+        &json!({"transport": {"datagrams": false, "maxConcurrentStreams": 9}}),
+    )
+    .await;
+    for (name, streams) in [("one.site.test", 5), ("two.site.test", 9)] {
+        let client = settled(&gateway, name, streams).await;
+        assert!(client.connection.max_datagram_size().is_some(), "{name}");
+    }
+    let status = gateway.admin().read("/v1/status").await.to_string();
+    assert!(
+        status.contains("QUIC needs transport.datagrams before it knows"),
+        "{status}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -147,6 +147,8 @@ mirror! {
         startup_exit: Option<StartupExit>,
         /// Microseconds during which bytes were in flight.
         bytes_in_flight_duration_us: u64,
+        /// `cubic`, `bbr2` or `reno`; empty while the handshake is under way.
+        congestion_control: String,
     }
 
     /// How slow start ended.

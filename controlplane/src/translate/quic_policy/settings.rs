@@ -2,9 +2,12 @@
 
 use tidegate_proto::v1;
 
-use super::super::{
-    Fault, duration,
-    parameters::{one_of, within},
+use super::{
+    super::{
+        Fault, duration,
+        parameters::{one_of, within},
+    },
+    port::PortSettings,
 };
 use crate::policy::{Http3Policy, QUICPolicySpec, TransportPolicy};
 
@@ -16,28 +19,11 @@ pub(super) struct Settings {
     alt_svc_max_age_seconds: u32,
     transport: v1::QuicTransport,
     pacing: Option<bool>,
-    migration: Option<bool>,
-    datagrams: Option<bool>,
     early_data: Option<bool>,
-    retry: Option<v1::RetryMode>,
+    pub(super) port: PortSettings,
 }
 
 impl Settings {
-    /// Whether it says anything of QUIC itself.
-    pub(super) fn has_transport(&self) -> bool {
-        !self.same_transport(&Self::default())
-    }
-
-    pub(super) fn same_transport(&self, other: &Self) -> bool {
-        let of = |settings: &Self| Self {
-            http3: None,
-            advertised_port: 0,
-            alt_svc_max_age_seconds: 0,
-            ..settings.clone()
-        };
-        of(self) == of(other)
-    }
-
     /// Switches HTTP/3 on or off, and says what Alt-Svc does.
     pub(super) fn put_http3(&self, listener: &mut v1::Listener) {
         match self.http3 {
@@ -59,15 +45,10 @@ impl Settings {
         }
     }
 
+    /// What is each listener's own of QUIC's settings.
     pub(super) fn put_transport(&self, quic: &mut v1::QuicTransport) {
         let own = &self.transport;
         set(&mut quic.max_idle_timeout_ms, own.max_idle_timeout_ms);
-        set(&mut quic.handshake_timeout_ms, own.handshake_timeout_ms);
-        set(&mut quic.initial_max_data, own.initial_max_data);
-        set(
-            &mut quic.initial_max_stream_data,
-            own.initial_max_stream_data,
-        );
         set(
             &mut quic.initial_max_streams_bidi,
             own.initial_max_streams_bidi,
@@ -87,14 +68,7 @@ impl Settings {
         if !own.congestion_control.is_empty() {
             quic.congestion_control.clone_from(&own.congestion_control);
         }
-        if let Some(migration) = self.migration {
-            quic.disable_active_migration = !migration;
-        }
-        quic.datagrams = self.datagrams.unwrap_or(quic.datagrams);
         quic.early_data = self.early_data.unwrap_or(quic.early_data);
-        if let Some(retry) = self.retry {
-            quic.set_retry(retry);
-        }
     }
 }
 
@@ -118,7 +92,7 @@ pub(super) fn read(spec: &QUICPolicySpec) -> Result<Settings, Fault> {
             spec.retry.as_deref(),
             &["Adaptive", "Always", "Never"],
         )?;
-        settings.retry = spec.retry.as_deref().map(|word| match word {
+        settings.port.retry = spec.retry.as_deref().map(|word| match word {
             "Always" => v1::RetryMode::Always,
             "Never" => v1::RetryMode::Never,
             _ => v1::RetryMode::Unspecified,
@@ -189,13 +163,7 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
     let window = transport.initial_congestion_window;
     let streams = transport.max_concurrent_streams;
     let payload = transport.max_udp_payload_size;
-    settings.transport = v1::QuicTransport {
-        max_idle_timeout_ms: time(
-            "transport.idleTimeout",
-            transport.idle_timeout.as_deref(),
-            SECOND,
-            3_600 * SECOND,
-        )?,
+    settings.port = PortSettings {
         handshake_timeout_ms: time(
             "transport.handshakeTimeout",
             transport.handshake_timeout.as_deref(),
@@ -204,6 +172,17 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         )?,
         initial_max_data: data,
         initial_max_stream_data: stream_data,
+        migration: transport.migration,
+        datagrams: transport.datagrams,
+        ..settings.port.clone()
+    };
+    settings.transport = v1::QuicTransport {
+        max_idle_timeout_ms: time(
+            "transport.idleTimeout",
+            transport.idle_timeout.as_deref(),
+            SECOND,
+            3_600 * SECOND,
+        )?,
         initial_max_streams_bidi: number("transport.maxConcurrentStreams", streams, 1, 65_535)?,
         max_pacing_rate: number("transport.maxPacingRate", rate, 125_000, 125_000_000_000)?,
         initial_congestion_window: number("transport.initialCongestionWindow", window, 2, 1_000)?
@@ -216,8 +195,6 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         ..Default::default()
     };
     settings.pacing = transport.pacing;
-    settings.migration = transport.migration;
-    settings.datagrams = transport.datagrams;
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Instant,
 };
@@ -14,11 +13,7 @@ use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{
-    farewell::Farewell,
-    former::Former,
-    pacer::{Limits, Pacer},
-};
+use super::{farewell::Farewell, former::Former, pacer::Pacer};
 use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
@@ -150,8 +145,9 @@ impl Core {
         let mut qconn = shared.qconn.borrow_mut();
         let resumed = qconn.is_resumed();
         note_tls(shared, &mut qconn, self.early == Some(true));
-        let limits = pacing_limits(&mut qconn);
-        self.pacer.begin(&qconn, limits, now);
+        if let Some(transport) = &*shared.transport.borrow() {
+            self.pacer.begin(&qconn, transport, now);
+        }
         if let Some(refused) = EarlyDataOutcome::of_refusal(qconn.early_data_reason()) {
             shared.endpoint.host.metrics().early_data(refused);
         }
@@ -408,23 +404,13 @@ impl Drop for Core {
     }
 }
 
-/// Writes down what is known of the TLS session.
+/// Writes down what is known of the TLS session, and what was chosen with it.
 fn note_tls(shared: &Shared, qconn: &mut QuicheConnection, early_data: bool) {
     let alpn = qconn.application_proto().to_vec();
     let resumed = qconn.is_resumed();
     let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+    *shared.transport.borrow_mut() = Terms::get(ssl).map(|terms| terms.transport.clone());
     *shared.tls.borrow_mut() = Some(stats::tls_info(ssl, &alpn, resumed, early_data));
-}
-
-/// What was configured of pacing for the connection's listener.
-fn pacing_limits(qconn: &mut QuicheConnection) -> Limits {
-    let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
-    let terms = Terms::get(ssl);
-    let transport = terms.map_or_else(Arc::default, |terms| terms.transport.clone());
-    Limits {
-        max_rate: transport.max_pacing_rate,
-        initial_window: transport.initial_congestion_window as u64,
-    }
 }
 
 /// Whether a packet comes late, to a connection ID that is no longer in use. To quiche that

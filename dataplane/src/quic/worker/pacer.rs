@@ -10,9 +10,8 @@ mod bucket;
 
 use std::time::{Duration, Instant};
 
-pub(super) use self::bucket::Limits;
-use self::bucket::{Bucket, Window};
-use crate::quic::QuicheConnection;
+use self::bucket::{Bucket, Limits, Window};
+use crate::{quic::QuicheConnection, snapshot::QuicTransport};
 
 /// Paces one connection.
 pub(super) struct Pacer {
@@ -39,7 +38,16 @@ impl Pacer {
     }
 
     /// Paces what comes after the handshake.
-    pub(super) fn begin(&mut self, qconn: &QuicheConnection, limits: Limits, now: Instant) {
+    pub(super) fn begin(
+        &mut self,
+        qconn: &QuicheConnection,
+        transport: &QuicTransport,
+        now: Instant,
+    ) {
+        let limits = Limits {
+            max_rate: transport.max_pacing_rate,
+            initial_window: transport.initial_congestion_window as u64,
+        };
         self.pace = match qconn.gcongestion_enabled() {
             _ if !qconn.pacing_enabled() => Pace::Free,
             Some(true) => Pace::Release { last: now },

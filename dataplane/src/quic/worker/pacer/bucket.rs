@@ -13,11 +13,11 @@ pub(super) struct Bucket {
 
 /// What configuration says of pacing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::quic::worker) struct Limits {
+pub(super) struct Limits {
     /// Bytes per second.
-    pub(in crate::quic::worker) max_rate: Option<u64>,
+    pub(super) max_rate: Option<u64>,
     /// Datagrams.
-    pub(in crate::quic::worker) initial_window: u64,
+    pub(super) initial_window: u64,
 }
 
 /// What congestion control allows on the path.

@@ -232,6 +232,7 @@ fn path(stats: &SocketStats) -> String {
         ("smallest", some(rtt(stats.min_rtt_us))),
         ("largest", some(rtt(stats.max_rtt_us))),
         ("variation", some(rtt(stats.rtt_var_us))),
+        ("congestion control", stats.congestion_control.clone()),
         ("congestion window", some(or_none(stats.cwnd))),
         ("mtu", mtu),
         ("delivery rate", rate(stats.delivery_rate)),
