@@ -117,6 +117,10 @@ pub struct Http3Policy {
 #[x_kube(
     validation = Rule::new("!has(self.initialMaxData) || !has(self.initialMaxStreamData) || self.initialMaxStreamData <= self.initialMaxData")
         .message("initialMaxStreamData must not be more than initialMaxData"),
+    validation = Rule::new("!has(self.initialMaxData) || !has(self.maxConnectionWindow) || self.initialMaxData <= self.maxConnectionWindow")
+        .message("maxConnectionWindow must not be less than initialMaxData"),
+    validation = Rule::new("!has(self.initialMaxStreamData) || !has(self.maxStreamWindow) || self.initialMaxStreamData <= self.maxStreamWindow")
+        .message("maxStreamWindow must not be less than initialMaxStreamData"),
     validation = Rule::new("!has(self.pacing) || self.pacing || !has(self.maxPacingRate)")
         .message("maxPacingRate needs pacing; remove it, or leave pacing on")
 )]
@@ -163,6 +167,15 @@ pub struct TransportPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16384, max = 4294967296_i64))]
     pub initial_max_stream_data: Option<i64>,
+    /// How far initialMaxData may grow for a client whose bytes are read fast. Default: eight
+    /// times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16384, max = 4294967296_i64))]
+    pub max_connection_window: Option<i64>,
+    /// The same of initialMaxStreamData. Default: eight times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16384, max = 4294967296_i64))]
+    pub max_stream_window: Option<i64>,
     /// Requests under way at once on a connection. Default 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]

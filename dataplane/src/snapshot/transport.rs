@@ -14,6 +14,8 @@ const MAX_VARINT: u64 = (1 << 62) - 1;
 /// The largest stream count (RFC 9000 4.6).
 const MAX_STREAMS: u64 = 1 << 60;
 const MAX_INITIAL_WINDOW: u64 = 1_000;
+/// How far quiche may grow the flow control windows of a fast reader.
+const MAX_WINDOWS: u64 = 8;
 /// One megabit: at less, a packet would wait longer than an acknowledgment may.
 const MIN_PACING_RATE: u64 = 125_000;
 
@@ -27,6 +29,10 @@ pub struct QuicTransport {
     pub initial_max_data: u64,
     /// Bytes, for each kind of stream.
     pub initial_max_stream_data: u64,
+    /// Bytes that `initial_max_data` may grow to for a fast reader.
+    pub max_connection_window: u64,
+    /// The same of `initial_max_stream_data`.
+    pub max_stream_window: u64,
     pub initial_max_streams_bidi: u64,
     pub congestion_control: CongestionControl,
     /// Packets.
@@ -71,6 +77,8 @@ impl Default for QuicTransport {
             handshake_timeout: Duration::from_secs(10),
             initial_max_data: 1024 * 1024,
             initial_max_stream_data: 256 * 1024,
+            max_connection_window: 8 * 1024 * 1024,
+            max_stream_window: 2 * 1024 * 1024,
             initial_max_streams_bidi: 128,
             congestion_control: CongestionControl::Cubic,
             initial_congestion_window: 10,
@@ -95,6 +103,8 @@ impl QuicTransport {
             handshake_timeout: port.handshake_timeout,
             initial_max_data: port.initial_max_data,
             initial_max_stream_data: port.initial_max_stream_data,
+            max_connection_window: port.max_connection_window,
+            max_stream_window: port.max_stream_window,
             active_migration: port.active_migration,
             datagrams: port.datagrams,
             ..self.clone()
@@ -161,17 +171,35 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
     let mut number = |field: &str, value, default, range| {
         bounded(object, &format!("quic.{field}"), value, default, range)
     };
-    let data = number(
-        "initial_max_data",
-        wire.initial_max_data,
-        default.initial_max_data,
-        1..=MAX_VARINT,
+    let mut window = |initial: (&str, u64, u64), max: (&str, u64)| {
+        let (field, value, default) = initial;
+        // What is said to be the most makes the default smaller.
+        let default = match max.1 {
+            0 => default,
+            most => default.min(most),
+        };
+        let initial = number(field, value, default, 1..=MAX_VARINT)?;
+        let default = initial.saturating_mul(MAX_WINDOWS).min(MAX_VARINT);
+        Some((
+            initial,
+            number(max.0, max.1, default, initial..=MAX_VARINT)?,
+        ))
+    };
+    let data = window(
+        (
+            "initial_max_data",
+            wire.initial_max_data,
+            default.initial_max_data,
+        ),
+        ("max_connection_window", wire.max_connection_window),
     );
-    let stream_data = number(
-        "initial_max_stream_data",
-        wire.initial_max_stream_data,
-        default.initial_max_stream_data,
-        1..=MAX_VARINT,
+    let stream_data = window(
+        (
+            "initial_max_stream_data",
+            wire.initial_max_stream_data,
+            default.initial_max_stream_data,
+        ),
+        ("max_stream_window", wire.max_stream_window),
     );
     let streams = number(
         "initial_max_streams_bidi",
@@ -185,7 +213,7 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         default.max_send_udp_payload_size as u64,
         1200..=1452,
     );
-    let window = number(
+    let initial_window = number(
         "initial_congestion_window",
         wire.initial_congestion_window.into(),
         default.initial_congestion_window as u64,
@@ -198,14 +226,18 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
     };
     let retry = object.accept("quic.retry", retry);
     let congestion = object.accept("quic.congestion_control", wire.congestion_control.parse());
+    let (initial_max_data, max_connection_window) = data?;
+    let (initial_max_stream_data, max_stream_window) = stream_data?;
     Some(QuicTransport {
         max_idle_timeout: idle?,
         handshake_timeout: handshake?,
-        initial_max_data: data?,
-        initial_max_stream_data: stream_data?,
+        initial_max_data,
+        initial_max_stream_data,
+        max_connection_window,
+        max_stream_window,
         initial_max_streams_bidi: streams?,
         congestion_control: congestion?,
-        initial_congestion_window: usize::try_from(window?).ok()?,
+        initial_congestion_window: usize::try_from(initial_window?).ok()?,
         pacing: !wire.disable_pacing,
         max_pacing_rate: rate?,
         active_migration: !wire.disable_active_migration,

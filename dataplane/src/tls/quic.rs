@@ -40,8 +40,8 @@ pub fn quic_config(
     config.set_initial_max_stream_data_uni(stream_data);
     config.set_initial_max_streams_bidi(max_streams(transport));
     config.set_initial_max_streams_uni(MAX_STREAMS_UNI);
-    config.set_max_connection_window(MAX_WINDOWS * data);
-    config.set_max_stream_window(MAX_WINDOWS * stream_data);
+    config.set_max_connection_window(transport.max_connection_window.max(data));
+    config.set_max_stream_window(transport.max_stream_window.max(stream_data));
     config.enable_dgram(transport.datagrams, DATAGRAMS_RECEIVED, DATAGRAMS_SENT);
     config.set_disable_active_migration(!transport.active_migration);
     config.set_active_connection_id_limit(ACTIVE_CONNECTION_IDS);
@@ -102,8 +102,6 @@ const DATAGRAMS_SENT: usize = 64;
 const MAX_RECV_UDP_PAYLOAD: usize = 1_500;
 /// Control, QPACK encoder and decoder, and what grease needs (RFC 9114 6.2).
 const MAX_STREAMS_UNI: u64 = 8;
-/// How far quiche may grow the flow control windows of a fast reader.
-const MAX_WINDOWS: u64 = 8;
 /// Also the number of addresses that quiche remembers of a client. It forgets none of them
 /// while the connection lives, so this is how often a client's address may change. From 64
 /// on it would take a byte more, of which there are few: see [`LARGEST`].

@@ -108,6 +108,10 @@ mirror! {
         max_pacing_rate: u64,
         /// Packets.
         initial_congestion_window: u32,
+        /// Bytes.
+        max_connection_window: u64,
+        /// Bytes.
+        max_stream_window: u64,
     }
 
     /// Who may connect.

@@ -15,23 +15,21 @@ pub(super) struct PortSettings {
     pub(super) handshake_timeout_ms: u64,
     pub(super) initial_max_data: u64,
     pub(super) initial_max_stream_data: u64,
+    pub(super) max_connection_window: u64,
+    pub(super) max_stream_window: u64,
 }
 
 impl PortSettings {
     /// Takes over what `other` says and this does not.
     pub(super) fn complete(&mut self, other: &Self) {
-        fn whole(own: &mut u64, other: u64) {
-            if *own == 0 {
-                *own = other;
-            }
-        }
         self.retry = self.retry.or(other.retry);
         self.migration = self.migration.or(other.migration);
         self.datagrams = self.datagrams.or(other.datagrams);
-        whole(&mut self.handshake_timeout_ms, other.handshake_timeout_ms);
-        whole(&mut self.initial_max_data, other.initial_max_data);
-        let stream_data = other.initial_max_stream_data;
-        whole(&mut self.initial_max_stream_data, stream_data);
+        for (own, (_, value)) in self.numbers_mut().into_iter().zip(other.numbers()) {
+            if *own == 0 {
+                *own = value;
+            }
+        }
     }
 
     /// The fields of which both say something, and not the same.
@@ -39,22 +37,8 @@ impl PortSettings {
         fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.is_some() && other.is_some() && one != other
         }
-        let said = |value: u64| (value > 0).then_some(value);
-        let numbers = |of: fn(&Self) -> u64| differ(said(of(self)), said(of(other)));
-        let fields = [
+        let words = [
             ("retry", differ(self.retry, other.retry)),
-            (
-                "transport.handshakeTimeout",
-                numbers(|it| it.handshake_timeout_ms),
-            ),
-            (
-                "transport.initialMaxData",
-                numbers(|it| it.initial_max_data),
-            ),
-            (
-                "transport.initialMaxStreamData",
-                numbers(|it| it.initial_max_stream_data),
-            ),
             (
                 "transport.migration",
                 differ(self.migration, other.migration),
@@ -64,7 +48,14 @@ impl PortSettings {
                 differ(self.datagrams, other.datagrams),
             ),
         ];
-        let contradicted = fields.into_iter().filter(|(_, differ)| *differ);
+        let said = |value: u64| Some(value).filter(|value| *value > 0);
+        let numbers = self.numbers().into_iter().zip(other.numbers());
+        let numbers =
+            numbers.map(|((field, own), (_, other))| (field, differ(said(own), said(other))));
+        let contradicted = words
+            .into_iter()
+            .chain(numbers)
+            .filter(|(_, differ)| *differ);
         contradicted.map(|(field, _)| field).collect()
     }
 
@@ -76,17 +67,41 @@ impl PortSettings {
             quic.disable_active_migration = !migration;
         }
         quic.datagrams = self.datagrams.unwrap_or(quic.datagrams);
-        for (field, value) in [
-            (&mut quic.handshake_timeout_ms, self.handshake_timeout_ms),
-            (&mut quic.initial_max_data, self.initial_max_data),
-            (
-                &mut quic.initial_max_stream_data,
-                self.initial_max_stream_data,
-            ),
-        ] {
+        let fields = [
+            &mut quic.handshake_timeout_ms,
+            &mut quic.initial_max_data,
+            &mut quic.initial_max_stream_data,
+            &mut quic.max_connection_window,
+            &mut quic.max_stream_window,
+        ];
+        for (field, (_, value)) in fields.into_iter().zip(self.numbers()) {
             if value > 0 {
                 *field = value;
             }
         }
+    }
+
+    /// What is said in numbers, by the names of the policy's fields.
+    fn numbers(&self) -> [(&'static str, u64); 5] {
+        [
+            ("transport.handshakeTimeout", self.handshake_timeout_ms),
+            ("transport.initialMaxData", self.initial_max_data),
+            (
+                "transport.initialMaxStreamData",
+                self.initial_max_stream_data,
+            ),
+            ("transport.maxConnectionWindow", self.max_connection_window),
+            ("transport.maxStreamWindow", self.max_stream_window),
+        ]
+    }
+
+    fn numbers_mut(&mut self) -> [&mut u64; 5] {
+        [
+            &mut self.handshake_timeout_ms,
+            &mut self.initial_max_data,
+            &mut self.initial_max_stream_data,
+            &mut self.max_connection_window,
+            &mut self.max_stream_window,
+        ]
     }
 }

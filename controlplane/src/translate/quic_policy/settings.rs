@@ -154,6 +154,31 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
             "transport.initialMaxStreamData: must not be more than initialMaxData".to_owned(),
         );
     }
+    let (low, high) = (1 << 14, 1 << 32);
+    let window = transport.max_connection_window;
+    let connection_window = number("transport.maxConnectionWindow", window, low, high)?;
+    let window = transport.max_stream_window;
+    let stream_window = number("transport.maxStreamWindow", window, low, high)?;
+    for (field, most, initial, value) in [
+        (
+            "maxConnectionWindow",
+            connection_window,
+            "initialMaxData",
+            data,
+        ),
+        (
+            "maxStreamWindow",
+            stream_window,
+            "initialMaxStreamData",
+            stream_data,
+        ),
+    ] {
+        if most > 0 && value > most {
+            return Err(format!(
+                "transport.{field}: must not be less than {initial}"
+            ));
+        }
+    }
     if transport.pacing == Some(false) && transport.max_pacing_rate.is_some() {
         return Err(
             "transport.maxPacingRate: needs pacing; remove it, or leave pacing on".to_owned(),
@@ -172,6 +197,8 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         )?,
         initial_max_data: data,
         initial_max_stream_data: stream_data,
+        max_connection_window: connection_window,
+        max_stream_window: stream_window,
         migration: transport.migration,
         datagrams: transport.datagrams,
         ..settings.port.clone()

@@ -181,6 +181,20 @@ fn numbers_out_of_range_are_refused() {
             "quic.max_send_udp_payload_size",
         ),
         (
+            |it| {
+                quic(it).initial_max_data = 2;
+                quic(it).max_connection_window = 1;
+            },
+            "quic.max_connection_window",
+        ),
+        (
+            |it| {
+                quic(it).initial_max_stream_data = 2;
+                quic(it).max_stream_window = 1;
+            },
+            "quic.max_stream_window",
+        ),
+        (
             |it| quic(it).max_pacing_rate = 124_999,
             "quic.max_pacing_rate",
         ),
@@ -247,6 +261,8 @@ fn settings_are_taken_over() {
         disable_pacing: true,
         max_pacing_rate: 125_000,
         initial_congestion_window: 32,
+        max_connection_window: 6,
+        max_stream_window: 7,
     });
     wire.listeners[0].admission = Some(v1::Admission {
         deny: vec!["10.0.0.0/8".into()],
@@ -290,6 +306,8 @@ fn settings_are_taken_over() {
             pacing: false,
             max_pacing_rate: Some(125_000),
             initial_congestion_window: 32,
+            max_connection_window: 6,
+            max_stream_window: 7,
         }
     );
     assert_eq!(
