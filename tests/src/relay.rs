@@ -32,6 +32,8 @@ pub struct Faults {
     pub repeat: f64,
     /// Of being held back until the next datagram has gone.
     pub reorder: f64,
+    /// Bytes; longer datagrams from the gateway vanish.
+    pub mtu: Option<usize>,
     /// How long datagrams towards the gateway take: all of the round trip.
     pub delay: Duration,
     pub seed: u64,
@@ -102,6 +104,12 @@ impl Relay {
             || async { (self.counters.rebound.load(Ordering::SeqCst) > before).then_some(()) },
         )
         .await;
+    }
+
+    /// Longer datagrams from the gateway vanish from now on.
+    pub fn narrow(&self, mtu: usize) {
+        self.control
+            .send_modify(|orders| orders.faults.mtu = Some(mtu));
     }
 
     /// Lets nothing through, as when a client loses its network.
@@ -228,7 +236,11 @@ impl Flow {
                     let Ok(length) = received else { continue };
                     self.counters.bytes_down.fetch_add(length as u64, Ordering::SeqCst);
                     self.counters.arrivals.lock().expect("no panic holds it").push(Instant::now());
-                    if orders.borrow().cut {
+                    let (cut, mtu) = {
+                        let orders = orders.borrow();
+                        (orders.cut, orders.faults.mtu)
+                    };
+                    if cut || mtu.is_some_and(|mtu| length > mtu) {
                         continue;
                     }
                     for datagram in self.down.pass(buffer[..length].to_vec()) {

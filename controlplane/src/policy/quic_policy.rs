@@ -180,7 +180,16 @@ pub struct TransportPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub max_concurrent_streams: Option<i64>,
-    /// Largest UDP payload that is sent, in bytes. Default 1350.
+    /// Whether datagrams begin small and grow as far as the path carries them, rather than
+    /// having maxUDPPayloadSize from the first. Default false.
+    #[serde(
+        default,
+        rename = "pathMTUDiscovery",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub path_mtu_discovery: Option<bool>,
+    /// Largest UDP payload that is sent, in bytes. Default 1350, and with pathMTUDiscovery
+    /// 1452.
     #[serde(
         default,
         rename = "maxUDPPayloadSize",

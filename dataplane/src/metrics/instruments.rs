@@ -291,6 +291,12 @@ impl Registrar<'_> {
             self.sum(|shard| shard.quic.paths_changed.value()),
         );
         self.counter(
+            "tidegate.quic.paths.mtu_changed",
+            "{path}",
+            "Other sizes that discovery found for a path's datagrams.",
+            self.sum(|shard| shard.quic.path_mtus_changed.value()),
+        );
+        self.counter(
             "tidegate.quic.unwanted_datagrams",
             "{datagram}",
             "DATAGRAM frames that no request wanted.",

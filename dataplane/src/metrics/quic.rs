@@ -59,6 +59,7 @@ pub(super) struct QuicMetrics {
     pub(super) handshakes_failed: Counters<{ HandshakeFailure::ALL.len() }>,
     pub(super) admission_refused: Counter,
     pub(super) paths_changed: Counter,
+    pub(super) path_mtus_changed: Counter,
     pub(super) commands: Counter,
     pub(super) commands_dropped: Counter,
     pub(super) unwanted_datagrams: Counter,
@@ -107,6 +108,7 @@ impl QuicMetrics {
             handshakes_failed: Counters::default(),
             admission_refused: Counter::default(),
             paths_changed: Counter::default(),
+            path_mtus_changed: Counter::default(),
             commands: Counter::default(),
             commands_dropped: Counter::default(),
             unwanted_datagrams: Counter::default(),
@@ -243,6 +245,10 @@ impl Metrics for ShardMetrics {
 
     fn path_changed(&self) {
         self.quic.paths_changed.one();
+    }
+
+    fn path_mtu_changed(&self) {
+        self.quic.path_mtus_changed.one();
     }
 
     fn command_executed(&self) {

@@ -72,6 +72,7 @@ fn touch_everything(shard: &ShardMetrics, control: &ControlMetrics) {
     shard.handshake_failed(HandshakeFailure::Timeout);
     shard.admission_refused();
     shard.path_changed();
+    shard.path_mtu_changed();
     shard.command_executed();
     shard.command_dropped();
     shard.unwanted_datagram();
@@ -177,6 +178,7 @@ fn the_text_has_every_instrument_and_sums_the_shards() {
         ),
         ("tidegate_quic_admission_refused_total", &[], 2.0),
         ("tidegate_quic_paths_changed_total", &[], 2.0),
+        ("tidegate_quic_paths_mtu_changed_total", &[], 2.0),
         ("tidegate_quic_commands_total", &["executed"], 2.0),
         ("tidegate_quic_commands_total", &["dropped"], 2.0),
         ("tidegate_quic_unwanted_datagrams_total", &[], 2.0),

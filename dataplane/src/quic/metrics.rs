@@ -55,6 +55,8 @@ pub trait Metrics {
     fn admission_refused(&self);
     /// The peer's address changed and was validated.
     fn path_changed(&self);
+    /// Discovery found another size for a path's datagrams.
+    fn path_mtu_changed(&self);
     /// A command was executed on a connection.
     fn command_executed(&self);
     /// A command was refused because the connection's queue was full.
@@ -268,6 +270,7 @@ impl Metrics for NoMetrics {
     fn handshake_failed(&self, _: HandshakeFailure) {}
     fn admission_refused(&self) {}
     fn path_changed(&self) {}
+    fn path_mtu_changed(&self) {}
     fn command_executed(&self) {}
     fn command_dropped(&self) {}
     fn unwanted_datagram(&self) {}

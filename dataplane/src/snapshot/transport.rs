@@ -13,6 +13,8 @@ use super::{
 const MAX_VARINT: u64 = (1 << 62) - 1;
 /// The largest stream count (RFC 9000 4.6).
 const MAX_STREAMS: u64 = 1 << 60;
+/// What fits an Ethernet frame over IPv6.
+const MAX_UDP_PAYLOAD: u64 = 1_452;
 const MAX_INITIAL_WINDOW: u64 = 1_000;
 /// How far quiche may grow the flow control windows of a fast reader.
 const MAX_WINDOWS: u64 = 8;
@@ -46,6 +48,8 @@ pub struct QuicTransport {
     pub retry: RetryMode,
     /// Bytes.
     pub max_send_udp_payload_size: usize,
+    /// Datagrams grow as far as the path carries them (RFC 8899).
+    pub path_mtu_discovery: bool,
     /// QUIC datagrams (RFC 9221) are offered.
     pub datagrams: bool,
     /// Requests with safe methods are served in 0-RTT packets.
@@ -87,6 +91,7 @@ impl Default for QuicTransport {
             active_migration: true,
             retry: RetryMode::Adaptive,
             max_send_udp_payload_size: 1350,
+            path_mtu_discovery: false,
             datagrams: false,
             early_data: false,
         }
@@ -210,8 +215,11 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
     let payload = number(
         "max_send_udp_payload_size",
         wire.max_send_udp_payload_size.into(),
-        default.max_send_udp_payload_size as u64,
-        1200..=1452,
+        match wire.path_mtu_discovery {
+            true => MAX_UDP_PAYLOAD,
+            false => default.max_send_udp_payload_size as u64,
+        },
+        1200..=MAX_UDP_PAYLOAD,
     );
     let initial_window = number(
         "initial_congestion_window",
@@ -243,6 +251,7 @@ pub(super) fn parse(wire: &v1::QuicTransport, object: &mut Object<'_>) -> Option
         active_migration: !wire.disable_active_migration,
         retry: retry?,
         max_send_udp_payload_size: usize::try_from(payload?).ok()?,
+        path_mtu_discovery: wire.path_mtu_discovery,
         datagrams: wire.datagrams,
         early_data: wire.early_data,
     })

@@ -46,6 +46,7 @@ pub fn quic_config(
     config.set_disable_active_migration(!transport.active_migration);
     config.set_active_connection_id_limit(ACTIVE_CONNECTION_IDS);
     config.set_cc_algorithm(algorithm(transport));
+    config.discover_pmtu(transport.path_mtu_discovery);
     config.set_initial_congestion_window_packets(transport.initial_congestion_window);
     // quiche says when BBR2's packets are due; the worker's pacer heeds that, and paces the others.
     config.enable_pacing(transport.pacing);
@@ -68,6 +69,7 @@ pub(super) fn settle(ssl: &mut SslRef, transport: &QuicTransport) -> quiche::Res
     Handshake::set_pacing_in_handshake(ssl, transport.pacing)?;
     Handshake::set_max_pacing_rate_in_handshake(ssl, transport.max_pacing_rate)?;
     Handshake::set_max_send_udp_payload_size_in_handshake(ssl, payload)?;
+    Handshake::set_discover_pmtu_in_handshake(ssl, transport.path_mtu_discovery, MTU_PROBES)?;
     Handshake::set_max_idle_timeout_in_handshake(ssl, idle_timeout(transport))?;
     Handshake::set_initial_max_streams_bidi_in_handshake(ssl, max_streams(transport))
 }
@@ -106,4 +108,6 @@ const MAX_STREAMS_UNI: u64 = 8;
 /// while the connection lives, so this is how often a client's address may change. From 64
 /// on it would take a byte more, of which there are few: see [`LARGEST`].
 const ACTIVE_CONNECTION_IDS: u64 = 63;
+/// Lost probes after which a size is taken to be too large.
+const MTU_PROBES: u8 = 3;
 const MAX_PATH_CHALLENGES: usize = 3;

@@ -178,6 +178,7 @@ async fn transfers_survive_loss_reordering_and_repetition() {
         repeat: 0.02,
         reorder: 0.02,
         seed: 11,
+        ..Faults::default()
     };
     let (upstream, _gateway, _relay, client) = start(faults).await;
     let length = 4 * 1024 * 1024;

@@ -1,6 +1,6 @@
 //! QUIC's transport settings, as a QUICPolicy makes them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
@@ -38,12 +38,8 @@ fn app(folder: &Folder, upstream: &Upstream) {
     );
 }
 
-const ROUND_TRIP: Duration = Duration::from_millis(200);
-const LENGTH: u64 = 500 * 1024;
-
-/// Downloads over a path with a long round trip. Says in what part of its time datagrams
-/// came, in slices of a twentieth of the round trip.
-async fn spread(transport: &Value) -> f64 {
+/// A gateway with these transport settings, and a client over a path with these faults.
+async fn over(faults: Faults, transport: &Value) -> (Upstream, Gateway, Relay, H3) {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .shards(1)
@@ -52,11 +48,84 @@ async fn spread(transport: &Value) -> f64 {
             policy(folder, "edge", None, &json!({"transport": transport}));
         })
         .await;
+    let relay = Relay::with(gateway.https, faults).await;
+    let client = H3::connect(&gateway.target().at(relay.address)).await;
+    (upstream, gateway, relay, client)
+}
+
+async fn download(client: &H3, length: u64) {
+    let request = client.request("GET", &format!("/bytes/{length}"));
+    let transfer = client.exchange(request, Payload::of(0).stream());
+    let (_, download, _) = within("the download", transfer)
+        .await
+        .expect("it comes whole");
+    let sha256 = Payload::of(length).sha256();
+    assert_eq!(download, Download { length, sha256 });
+}
+
+/// Waits until the gateway sends datagrams of such a size.
+async fn mtu(gateway: &Gateway, relay: &Relay, client: &H3, wanted: impl Fn(u64) -> bool) {
+    eventually("the path's MTU is found", || async {
+        client.get("/").await;
+        let connection = gateway.admin().connection_from(relay.sources()[0]).await;
+        let mtu = connection["stats"]["pmtu"].as_u64()?;
+        wanted(mtu).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn datagrams_grow_to_what_the_path_carries() {
+    for (path, expected) in [(None, 1_452..=1_452), (Some(1_400), 1_390..=1_400)] {
+        let faults = Faults {
+            mtu: path,
+            ..Faults::default()
+        };
+        let discovery = json!({"pathMTUDiscovery": true});
+        let (_upstream, gateway, relay, client) = over(faults, &discovery).await;
+        download(&client, 1024 * 1024).await;
+        mtu(&gateway, &relay, &client, |mtu| {
+            expected.contains(&(mtu as usize))
+        })
+        .await;
+        download(&client, 1024 * 1024).await;
+        let samples = gateway.dataplane_samples();
+        let changed = samples.sum("tidegate_quic_paths_mtu_changed_total", &[]);
+        assert!(changed > Some(0.0), "{changed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_discovered_is_given_up_when_it_vanishes() {
+    let discovery = json!({"pathMTUDiscovery": true});
+    let (_upstream, gateway, relay, client) = over(Faults::default(), &discovery).await;
+    mtu(&gateway, &relay, &client, |mtu| mtu == 1_452).await;
+    relay.narrow(1_300);
+    download(&client, 256 * 1024).await;
+    mtu(&gateway, &relay, &client, |mtu| mtu <= 1_300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_too_narrow_for_the_usual_datagrams_gets_smaller_ones() {
+    let narrow = Faults {
+        mtu: Some(1_300),
+        ..Faults::default()
+    };
+    let (_upstream, _gateway, _relay, client) = over(narrow, &json!({})).await;
+    download(&client, 256 * 1024).await;
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(200);
+const LENGTH: u64 = 500 * 1024;
+
+/// Downloads over a path with a long round trip. Says in what part of its time datagrams
+/// came, in slices of a twentieth of the round trip.
+async fn spread(transport: &Value) -> f64 {
     let faults = Faults {
         delay: ROUND_TRIP,
         ..Faults::default()
     };
-    let relay = Relay::with(gateway.https, faults).await;
+    let (_upstream, gateway, relay, _) = over(faults, transport).await;
     // So little is under way that no socket between loses any of it.
     let mut window = quinn::TransportConfig::default();
     window.stream_receive_window(quinn::VarInt::from_u32(96 * 1024));
@@ -65,22 +134,9 @@ async fn spread(transport: &Value) -> f64 {
         .expect("the gateway answers");
     client.get("/").await;
     let before = relay.arrivals().len();
-    let request = client.request("GET", &format!("/bytes/{LENGTH}"));
-    let transfer = client.exchange(request, Payload::of(0).stream());
-    let (_, download, _) = within("the download", transfer)
-        .await
-        .expect("it comes whole");
-    let sha256 = Payload::of(LENGTH).sha256();
-    assert_eq!(
-        download,
-        Download {
-            length: LENGTH,
-            sha256
-        }
-    );
+    download(&client, LENGTH).await;
     let arrivals = relay.arrivals().split_off(before);
-    let slice =
-        |at: &std::time::Instant| (*at - arrivals[0]).as_millis() / (ROUND_TRIP.as_millis() / 20);
+    let slice = |at: &Instant| (*at - arrivals[0]).as_millis() / (ROUND_TRIP.as_millis() / 20);
     let mut slices: Vec<u128> = arrivals.iter().map(slice).collect();
     let all = slices.last().expect("datagrams came") + 1;
     slices.dedup();
@@ -199,5 +255,19 @@ async fn a_window_is_spread_over_the_round_trip() {
             paced > 2.0 * burst,
             "{algorithm}: {paced} paced, {burst} not"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_rate_is_kept() {
+    let rate = 1_000_000;
+    for algorithm in ["Cubic", "BBR2"] {
+        let transport = json!({"congestionControl": algorithm, "maxPacingRate": rate});
+        let (_upstream, _gateway, _relay, client) = over(Faults::default(), &transport).await;
+        let begun = Instant::now();
+        download(&client, 2 * rate).await;
+        let took = begun.elapsed();
+        // Two seconds, but for what leaves at once.
+        assert!(took > Duration::from_millis(1_800), "{algorithm}: {took:?}");
     }
 }

@@ -112,6 +112,8 @@ mirror! {
         max_connection_window: u64,
         /// Bytes.
         max_stream_window: u64,
+        /// The path MTU is discovered.
+        path_mtu_discovery: bool,
     }
 
     /// Who may connect.

@@ -19,6 +19,7 @@ pub(super) struct Settings {
     alt_svc_max_age_seconds: u32,
     transport: v1::QuicTransport,
     pacing: Option<bool>,
+    path_mtu_discovery: Option<bool>,
     early_data: Option<bool>,
     pub(super) port: PortSettings,
 }
@@ -68,6 +69,7 @@ impl Settings {
         if !own.congestion_control.is_empty() {
             quic.congestion_control.clone_from(&own.congestion_control);
         }
+        quic.path_mtu_discovery = self.path_mtu_discovery.unwrap_or(quic.path_mtu_discovery);
         quic.early_data = self.early_data.unwrap_or(quic.early_data);
     }
 }
@@ -222,6 +224,7 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         ..Default::default()
     };
     settings.pacing = transport.pacing;
+    settings.path_mtu_discovery = transport.path_mtu_discovery;
     Ok(())
 }
 

@@ -87,7 +87,7 @@ async fn bytes_pass_both_ways_after_an_upgrade() {
         .await
         .expect("the upstream's end");
     let closed = gateway.closed(1).await;
-    assert!(closed[0].stats.expect("statistics").bytes_recvd > 20);
+    assert!(closed[0].stats.clone().expect("statistics").bytes_recvd > 20);
 }
 
 #[tokio::test]

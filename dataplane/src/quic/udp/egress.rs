@@ -24,6 +24,8 @@ struct Message {
     range: Range<usize>,
     segment: usize,
     count: usize,
+    /// Nothing may be added.
+    ended: bool,
     from: SocketAddr,
     to: SocketAddr,
 }
@@ -66,6 +68,7 @@ impl Egress {
             && last.to == to
             && last.from == from
             && last.count < MAX_SEGMENTS
+            && !last.ended
             && len <= last.segment
             // A shorter one can only be the last of its message.
             && last.range.len() == last.segment * last.count
@@ -80,9 +83,18 @@ impl Egress {
             range: start..self.used,
             segment: len,
             count: 1,
+            ended: false,
             from,
             to,
         });
+    }
+
+    /// Lets nothing follow the last datagram in its message. One that is longer than the path
+    /// may carry is refused alone then.
+    pub(crate) fn end_message(&mut self) {
+        if let Some(last) = self.messages.last_mut() {
+            last.ended = true;
+        }
     }
 
     /// Sends everything.
@@ -155,6 +167,7 @@ impl Egress {
                     range: start..end,
                     segment: end - start,
                     count: 1,
+                    ended: true,
                     from: message.from,
                     to: message.to,
                 });
@@ -220,6 +233,17 @@ mod tests {
             push(&mut egress, len, 2);
         }
         assert_eq!(shape(&egress), [(1, 700), (1, 1200)]);
+    }
+
+    #[test]
+    fn nothing_follows_in_a_message_that_was_ended() {
+        let mut egress = Egress::new(true, false);
+        push(&mut egress, 1450, 2);
+        egress.end_message();
+        for len in [1200, 1200] {
+            push(&mut egress, len, 2);
+        }
+        assert_eq!(shape(&egress), [(1, 1450), (2, 2400)]);
     }
 
     #[test]

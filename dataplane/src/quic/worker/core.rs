@@ -13,7 +13,7 @@ use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{farewell::Farewell, former::Former, pacer::Pacer};
+use super::{farewell::Farewell, former::Former, mtu::Mtu, pacer::Pacer};
 use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
@@ -44,6 +44,7 @@ pub(crate) struct Core {
     former: Former,
     farewell: Farewell,
     pacer: Pacer,
+    mtu: Mtu,
     recorded: bool,
     /// Nothing that came could be read, or was: there never was a client.
     pub(super) unread: bool,
@@ -68,7 +69,8 @@ impl Core {
             retired: false,
             former: Former::default(),
             farewell: Farewell::default(),
-            pacer: Pacer::new(),
+            pacer: Pacer::default(),
+            mtu: Mtu::default(),
             recorded: false,
             unread: false,
             complete: false,
@@ -114,8 +116,12 @@ impl Core {
             received = true;
         }
         if std::mem::take(&mut self.timer_fired) {
-            qconn.on_timeout();
             self.pacer.wake();
+            let due = qconn.timeout_instant();
+            qconn.on_timeout();
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.mtu.look_after(&mut qconn);
+            }
         }
         received
     }
@@ -147,6 +153,7 @@ impl Core {
         note_tls(shared, &mut qconn, self.early == Some(true));
         if let Some(transport) = &*shared.transport.borrow() {
             self.pacer.begin(&qconn, transport, now);
+            self.mtu.begin(transport);
         }
         if let Some(refused) = EarlyDataOutcome::of_refusal(qconn.early_data_reason()) {
             shared.endpoint.host.metrics().early_data(refused);
@@ -217,9 +224,14 @@ impl Core {
                 PathEvent::PeerMigrated(local, peer) => {
                     let from = migrated(shared, peer);
                     self.former.migrated(&mut qconn, local, from, peer);
+                    self.mtu.migrated();
                 }
                 PathEvent::FailedValidation(local, peer) => {
                     self.former.failed(&mut qconn, local, peer);
+                }
+                PathEvent::PmtuUpdated { peer, pmtu, .. } if peer == shared.peer.get() => {
+                    self.mtu.found(pmtu);
+                    shared.endpoint.host.metrics().path_mtu_changed();
                 }
                 _ => {}
             }
@@ -251,7 +263,8 @@ impl Core {
                 let Some(room) = egress.room() else {
                     return true;
                 };
-                let Some((len, info)) = next_datagram(&mut qconn, room) else {
+                let size = room.len().min(self.mtu.limit());
+                let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size]) else {
                     return false;
                 };
                 self.pacer.sent(len);
@@ -266,6 +279,9 @@ impl Core {
                     relayed += 1;
                 } else if socket.serves(info.from) {
                     egress.push(len, info.from, to);
+                    if self.mtu.is_probe(len) {
+                        egress.end_message();
+                    }
                 } else if let Some(other) = shared.endpoint.socket(info.from) {
                     // The client moved between IPv4 and IPv6.
                     other.transmit(|egress| {

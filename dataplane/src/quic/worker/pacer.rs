@@ -14,82 +14,66 @@ use self::bucket::{Bucket, Limits, Window};
 use crate::{quic::QuicheConnection, snapshot::QuicTransport};
 
 /// Paces one connection.
+#[derive(Default)]
 pub(super) struct Pacer {
-    pace: Pace,
+    /// quiche's release times count, and the last datagram left then.
+    release: Option<Instant>,
+    bucket: Option<Bucket>,
     held: Option<Instant>,
 }
 
-enum Pace {
-    Free,
-    /// By quiche's release times.
-    Release {
-        last: Instant,
-    },
-    Bucket(Bucket),
-}
-
 impl Pacer {
-    /// Holds nothing: what a handshake sends is little, and limited otherwise.
-    pub(super) fn new() -> Self {
-        Self {
-            pace: Pace::Free,
-            held: None,
-        }
-    }
-
-    /// Paces what comes after the handshake.
+    /// Paces what comes after the handshake. What a handshake sends is little, and limited
+    /// otherwise.
     pub(super) fn begin(
         &mut self,
         qconn: &QuicheConnection,
         transport: &QuicTransport,
         now: Instant,
     ) {
+        if !qconn.pacing_enabled() {
+            return;
+        }
+        let by_release = qconn.gcongestion_enabled() == Some(true);
+        self.release = by_release.then_some(now);
         let limits = Limits {
             max_rate: transport.max_pacing_rate,
             initial_window: transport.initial_congestion_window as u64,
         };
-        self.pace = match qconn.gcongestion_enabled() {
-            _ if !qconn.pacing_enabled() => Pace::Free,
-            Some(true) => Pace::Release { last: now },
-            _ => Pace::Bucket(Bucket::new(limits, now)),
-        };
+        // Whenever all is acknowledged, quiche lets some packets through at any rate.
+        let limited = !by_release || limits.max_rate.is_some();
+        self.bucket = limited.then(|| Bucket::new(limits));
     }
 
     /// Whether a datagram may leave now.
     pub(super) fn allows(&mut self, qconn: &QuicheConnection) -> bool {
-        match &self.pace {
-            Pace::Free => return true,
-            Pace::Bucket(bucket) if !bucket.is_empty() => return true,
-            _ => {}
+        let empty = self.bucket.as_ref().is_some_and(Bucket::is_empty);
+        if self.release.is_none() && !empty && self.held.is_none() {
+            return true;
         }
         let now = Instant::now();
         if self.held.is_some_and(|held| now < held) {
             return false;
         }
-        self.held = match &mut self.pace {
-            Pace::Free => None,
-            Pace::Release { last } => {
-                let due = qconn
-                    .get_next_release_time()
-                    .filter(|decision| !decision.can_burst())
-                    .and_then(|decision| decision.time(now));
-                let held = due.and_then(|due| until(due, *last, now));
-                if held.is_none() {
-                    *last = now;
-                }
-                held
-            }
-            Pace::Bucket(bucket) => match window(qconn) {
-                Some(window) => bucket.fill(&window, now),
-                None => None,
-            },
+        self.held = match &mut self.bucket {
+            Some(bucket) if empty => window(qconn).and_then(|window| {
+                let rtt = window.rtt.filter(|_| self.release.is_none());
+                bucket.fill(&Window { rtt, ..window }, now)
+            }),
+            _ => None,
         };
+        if let (Some(last), None) = (self.release, self.held) {
+            self.held = release(qconn, last, now);
+        }
+        if self.held.is_none() && self.release.is_some() {
+            self.release = Some(now);
+        }
         self.held.is_none()
     }
 
     /// A datagram of this many bytes leaves.
     pub(super) fn sent(&mut self, bytes: usize) {
-        if let Pace::Bucket(bucket) = &mut self.pace {
+        if let Some(bucket) = &mut self.bucket {
             bucket.take(bytes);
         }
     }
@@ -103,6 +87,15 @@ impl Pacer {
     pub(super) fn wake(&mut self) {
         self.held = None;
     }
+}
+
+/// Until when to hold the next packet, by quiche's release time.
+fn release(qconn: &QuicheConnection, last: Instant, now: Instant) -> Option<Instant> {
+    let decision = qconn.get_next_release_time()?;
+    let due = decision.time(now).filter(|_| !decision.can_burst())?;
+    let held = until(due, last, now)?;
+    // Round trips that are too short for timers are not divided.
+    window(qconn)?.rtt.map(|_| held)
 }
 
 /// Until when to hold a packet that is due then. What is due soon leaves at once: quiche counts
@@ -120,7 +113,7 @@ fn window(qconn: &QuicheConnection) -> Option<Window> {
     Some(Window {
         bytes: path.cwnd as u64,
         datagram: path.pmtu as u64,
-        rtt: path.min_rtt.map(|_| path.rtt),
+        rtt: path.min_rtt.filter(|min| *min >= TICK).map(|_| path.rtt),
         slow_start: path.startup_exit.is_none(),
     })
 }

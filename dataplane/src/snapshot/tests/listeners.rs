@@ -150,7 +150,7 @@ fn addresses_that_overlap_are_refused_and_specific_ones_beside_all_are_not() {
 #[test]
 fn numbers_out_of_range_are_refused() {
     type Change = fn(&mut v1::Listener);
-    let changes: [(Change, &str); 14] = [
+    let changes: [(Change, &str); 18] = [
         (|it| it.port = 65_536, "port"),
         (
             |it| it.http3.as_mut().unwrap().advertised_port = 65_536,
@@ -263,6 +263,7 @@ fn settings_are_taken_over() {
         initial_congestion_window: 32,
         max_connection_window: 6,
         max_stream_window: 7,
+        path_mtu_discovery: true,
     });
     wire.listeners[0].admission = Some(v1::Admission {
         deny: vec!["10.0.0.0/8".into()],
@@ -308,6 +309,7 @@ fn settings_are_taken_over() {
             initial_congestion_window: 32,
             max_connection_window: 6,
             max_stream_window: 7,
+            path_mtu_discovery: true,
         }
     );
     assert_eq!(

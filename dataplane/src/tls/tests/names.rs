@@ -6,10 +6,11 @@ use boring::ssl::{SslContextBuilder, SslMethod, SslRef};
 use quiche::{ConnectionId, RecvInfo};
 use tidegate_proto::v1;
 
-use super::{Contexts, EarlyData, Terms, binding, fixture, quic_config};
+use super::{Contexts, EarlyData, binding, fixture, quic_config};
 use crate::{
     quic::{BytesFactory, QuicheConnection},
     snapshot::{CongestionControl, QuicTransport},
+    tls::Terms,
 };
 
 /// A port with two names.
@@ -42,6 +43,13 @@ fn port(wire: &mut v1::Snapshot) {
 
 /// Both ends of a connection to `name`, after its handshake.
 fn handshake(name: &str) -> (quiche::Connection, QuicheConnection) {
+    handshake_on(port, name)
+}
+
+fn handshake_on(
+    port: impl FnOnce(&mut v1::Snapshot),
+    name: &str,
+) -> (quiche::Connection, QuicheConnection) {
     let (binding, tickets) = binding(port);
     let (mut contexts, early_data) = (Contexts::default(), EarlyData::default());
     let transport = &binding.listeners[0].quic;
@@ -130,5 +138,19 @@ fn other_names_have_the_settings_of_the_first_listener() {
         assert_eq!(server.gcongestion_enabled(), Some(false), "{name}");
         assert!(server.pacing_enabled(), "{name}");
         assert!(window(&server) < 32 * 1_200, "{name}");
+    }
+}
+
+#[test]
+fn clients_are_told_whether_they_may_migrate() {
+    for allowed in [true, false] {
+        let port = |wire: &mut v1::Snapshot| {
+            port(wire);
+            let first = wire.listeners[0].quic.get_or_insert_default();
+            first.disable_active_migration = !allowed;
+        };
+        let (client, _) = handshake_on(port, "second.example");
+        let told = client.peer_transport_params().expect("they have come");
+        assert_eq!(told.disable_active_migration, !allowed);
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Bucket {
     /// Below zero by the part of a datagram that was not in it.
     bytes: i64,
-    filled: Instant,
+    /// Absent: never, so that the first time makes it full.
+    filled: Option<Instant>,
     limits: Limits,
 }
 
@@ -25,17 +26,16 @@ pub(super) struct Window {
     pub(super) bytes: u64,
     /// Bytes of a full datagram.
     pub(super) datagram: u64,
-    /// Absent: not known yet.
+    /// Absent: not known yet, or so short that timers cannot divide it.
     pub(super) rtt: Option<Duration>,
     pub(super) slow_start: bool,
 }
 
 impl Bucket {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             bytes: 0,
-            // The first time that it is filled, it is full.
-            filled: now.checked_sub(LONG_AGO).unwrap_or(now),
+            filled: None,
             limits,
         }
     }
@@ -54,33 +54,36 @@ impl Bucket {
     /// Puts in what has come since the last time. If that is too little to be worth a
     /// turn, says when it will be enough.
     pub(super) fn fill(&mut self, window: &Window, now: Instant) -> Option<Instant> {
-        let since = now.saturating_duration_since(self.filled);
-        self.filled = now;
+        let filled = self.filled.replace(now);
         let Some(rate) = self.rate(window) else {
             self.bytes = self.bytes.max(window.bytes as i64);
             return None;
         };
-        // After a pause an initial window may leave at once (RFC 9002 7.7), or what passes
-        // in the time by which timers are late.
-        let most = bytes(rate, BURST).max(self.limits.initial_window * window.datagram) as i64;
-        let come = bytes(rate, since) as i64;
+        let enough = bytes(rate, TURN).min(CHUNK * window.datagram).max(1);
+        // After a pause an initial window may leave at once (RFC 9002 7.7); and no rate is lost by
+        // timers that are late.
+        let initial = self.limits.initial_window * window.datagram;
+        let most = initial.max(enough + bytes(rate, LATE)) as i64;
+        let come = filled.map_or(most, |filled| {
+            bytes(rate, now.saturating_duration_since(filled)) as i64
+        });
         self.bytes = (self.bytes + come).min(most);
-        let enough = (most / 2).min(bytes(rate, TURN) as i64).max(1);
+        let enough = enough as i64;
         if self.bytes >= enough {
             return None;
         }
-        let missing = (enough - self.bytes) as f64;
+        let missing = (enough - self.bytes + 1) as f64;
         Some(now + Duration::from_secs_f64(missing / rate as f64))
     }
 
     /// Bytes per second: a little more than the window in a round trip, so that pacing is
     /// never what limits the connection. None: as fast as can be.
     fn rate(&self, window: &Window) -> Option<u64> {
-        let own = window.rtt.filter(|rtt| *rtt >= SHORT).map(|rtt| {
-            let (times, over) = if window.slow_start { (2, 1) } else { (5, 4) };
-            let in_round = (window.bytes * times / over) as f64;
+        let own = window.rtt.map(|rtt| {
+            let times = if window.slow_start { 2.0 } else { 1.25 };
+            let in_round = window.bytes as f64 * times;
             let least = window.datagram as f64 / SLOWEST.as_secs_f64();
-            (in_round / rtt.as_secs_f64()).max(least) as u64
+            (in_round / rtt.as_secs_f64()).max(least).max(1.0) as u64
         });
         own.into_iter().chain(self.limits.max_rate).min()
     }
@@ -91,14 +94,13 @@ fn bytes(rate: u64, time: Duration) -> u64 {
     ((rate as f64 * time.as_secs_f64()) as u64).min(MOST)
 }
 
-const BURST: Duration = Duration::from_millis(3);
-/// The longest pause between two bursts. Full bursts are cheaper to send.
+/// Datagrams that are worth a turn: together they are cheaper to send.
+const CHUNK: u64 = 8;
+/// The longest that they are waited for.
 const TURN: Duration = Duration::from_millis(6);
+const LATE: Duration = Duration::from_millis(3);
 /// At the least a datagram in this time: small windows are limit enough.
 const SLOWEST: Duration = Duration::from_millis(10);
-/// Shorter than what timers can tell apart.
-const SHORT: Duration = Duration::from_millis(1);
-const LONG_AGO: Duration = Duration::from_secs(60);
 /// Bytes of the longest datagram that is free.
 const SMALL: usize = 200;
 /// Keeps sums far from what overflows.
