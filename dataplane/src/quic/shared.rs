@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) activity: Cell<Activity>,
     /// When a drain ends, once it began.
     pub(crate) drain: Cell<Option<Instant>>,
+    /// Bytes of the largest datagram that is sent, where that is less than quiche knows.
+    pub(crate) datagram_limit: Cell<Option<usize>>,
     /// Who closed it, once that is decided.
     pub(crate) closed_by: Cell<Option<ClosedBy>>,
     /// Audit facts that grow while it lives.
@@ -102,6 +104,7 @@ impl Shared {
             stage: Cell::new(Stage::Handshake),
             activity: Cell::default(),
             drain: Cell::default(),
+            datagram_limit: Cell::default(),
             closed_by: Cell::default(),
             audit: RefCell::new(v1::AuditStats {
                 quic_connection_id: hex,
@@ -202,6 +205,9 @@ impl Shared {
             .try_borrow()
             .ok()
             .map(|qconn| stats::socket_stats(&qconn));
+        if let (Some(stats), Some(limit)) = (&mut stats, self.datagram_limit.get()) {
+            stats.pmtu = stats.pmtu.min(limit as u32);
+        }
         if let (Some(stats), Some(transport)) = (&mut stats, &*self.transport.borrow()) {
             stats.congestion_control = transport.congestion_control.to_string();
         }

@@ -111,8 +111,9 @@ async fn a_path_that_is_too_narrow_for_the_usual_datagrams_gets_smaller_ones() {
         mtu: Some(1_300),
         ..Faults::default()
     };
-    let (_upstream, _gateway, _relay, client) = over(narrow, &json!({})).await;
+    let (_upstream, gateway, relay, client) = over(narrow, &json!({})).await;
     download(&client, 256 * 1024).await;
+    mtu(&gateway, &relay, &client, |mtu| mtu == 1_200).await;
 }
 
 const ROUND_TRIP: Duration = Duration::from_millis(200);

@@ -251,6 +251,8 @@ impl Core {
         let relay = &shared.endpoint.tables.relay;
         let vias = shared.vias.borrow();
         let mut relayed = 0;
+        let limit = self.mtu.limit();
+        shared.datagram_limit.set(limit);
         self.blocked = socket.transmit(|egress| {
             loop {
                 let closing = qconn.local_error().is_some();
@@ -263,7 +265,7 @@ impl Core {
                 let Some(room) = egress.room() else {
                     return true;
                 };
-                let size = room.len().min(self.mtu.limit());
+                let size = limit.map_or(room.len(), |limit| limit.min(room.len()));
                 let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size]) else {
                     return false;
                 };

@@ -11,11 +11,12 @@ use quiche::PathStats;
 use crate::{quic::QuicheConnection, snapshot::QuicTransport};
 
 /// Of one connection.
+#[derive(Default)]
 pub(super) struct Mtu {
     /// What discovery found so far. Absent: it is off.
     found: Option<usize>,
-    /// Bytes of the largest datagram that is tried.
-    limit: usize,
+    /// Bytes of the largest datagram that is tried, if not all are.
+    limit: Option<usize>,
     before: Progress,
 }
 
@@ -42,16 +43,6 @@ enum Suspicion {
     Shrink,
 }
 
-impl Default for Mtu {
-    fn default() -> Self {
-        Self {
-            found: None,
-            limit: usize::MAX,
-            before: Progress::default(),
-        }
-    }
-}
-
 impl Mtu {
     /// The handshake is complete.
     pub(super) fn begin(&mut self, transport: &QuicTransport) {
@@ -63,8 +54,8 @@ impl Mtu {
         self.found = Some(size);
     }
 
-    /// Bytes of the largest datagram that may be made.
-    pub(super) fn limit(&self) -> usize {
+    /// Bytes of the largest datagram that may be made, if not any may.
+    pub(super) fn limit(&self) -> Option<usize> {
         self.limit
     }
 
@@ -76,10 +67,7 @@ impl Mtu {
     /// The client is on another path, on which quiche does not discover anything.
     pub(super) fn migrated(&mut self) {
         self.before = Progress::default();
-        self.limit = match self.found {
-            Some(_) => LEAST,
-            None => usize::MAX,
-        };
+        self.limit = self.found.map(|_| LEAST);
     }
 
     /// A timer of quiche's has fired.
@@ -109,12 +97,12 @@ impl Mtu {
         if now.estimates != estimates && 2 * lost < sent {
             return Suspicion::None;
         }
-        match self.found {
-            None if self.limit > LEAST => {
-                self.limit = LEAST;
+        match (self.limit, self.found) {
+            (None, None) => {
+                self.limit = Some(LEAST);
                 Suspicion::Shrink
             }
-            Some(found) if found > LEAST && self.limit > LEAST => Suspicion::Discover,
+            (None, Some(found)) if found > LEAST => Suspicion::Discover,
             _ => Suspicion::None,
         }
     }
@@ -172,7 +160,7 @@ mod tests {
             judged,
             [Suspicion::None, Suspicion::None, Suspicion::Shrink]
         );
-        assert_eq!(mtu.limit(), LEAST);
+        assert_eq!(mtu.limit(), Some(LEAST));
         assert_eq!(mtu.judge(silence(20)), Suspicion::None, "once");
     }
 
@@ -192,7 +180,7 @@ mod tests {
             let progress = progress(2 * turn, turn as u64, 30 * turn, 9 * turn);
             assert_eq!(mtu.judge(progress), Suspicion::None);
         }
-        assert_eq!(mtu.limit(), usize::MAX);
+        assert_eq!(mtu.limit(), None);
     }
 
     #[test]
@@ -205,25 +193,25 @@ mod tests {
         assert!(!mtu.is_probe(1_400));
         assert_eq!(mtu.judge(silence(5)), Suspicion::None);
         assert_eq!(mtu.judge(silence(6)), Suspicion::Discover);
-        assert_eq!(mtu.limit(), usize::MAX);
+        assert_eq!(mtu.limit(), None);
     }
 
     #[test]
     fn after_a_move_what_was_discovered_is_not_relied_upon() {
         let mut mtu = Mtu::default();
         mtu.migrated();
-        assert_eq!(mtu.limit(), usize::MAX, "nothing was discovered");
+        assert_eq!(mtu.limit(), None, "nothing was discovered");
         let mut mtu = discovering();
         mtu.migrated();
-        assert_eq!(mtu.limit(), LEAST);
+        assert_eq!(mtu.limit(), Some(LEAST));
     }
 
     #[test]
     fn a_move_gives_a_path_that_lost_all_another_chance() {
         let mut mtu = Mtu::default();
         mtu.judge(silence(3));
-        assert_eq!(mtu.limit(), LEAST);
+        assert_eq!(mtu.limit(), Some(LEAST));
         mtu.migrated();
-        assert_eq!(mtu.limit(), usize::MAX);
+        assert_eq!(mtu.limit(), None);
     }
 }
