@@ -161,7 +161,7 @@ pub(crate) fn prefix(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Half-open handshakes of a shard that are possible at all: about 50 MiB.
+/// Half-open handshakes of a shard that are possible at all: about 60 MiB.
 const MOST: usize = 2_048;
 /// Of a prefix (an IPv4 /24, an IPv6 /56), with proven addresses: a quarter, which is more
 /// than a shard completes in the second that a distant client takes.

@@ -192,19 +192,33 @@ async fn row_03_a_shard_holds_so_many_handshakes_and_no_more() {
     let samples = gateway.dataplane_metrics().await;
     assert!(dropped(&samples, "handshake_limit") > 0.0);
     let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    println!("{grown} bytes");
     assert!(grown <= MOST * EACH + SLACK, "{grown} bytes");
     assert_eq!(client.get("/").await.status, 200);
 }
 
-/// Row 3, the signing budget: 1,500 ClientHellos at once, which all would be answered, while
-/// eight connections are busy. Half of the shard's time is theirs, so requests are served
-/// before the flood is; without a budget a dozen are, those that come to their turn between
-/// two reads of the socket.
+/// Row 3, the signing budget: half of the shard's time is for eight connections that are busy,
+/// while 1,500 ClientHellos wait to be answered. In a debug build a request takes no longer than
+/// a handshake, so there are at least half as many; without a budget there are a third. What
+/// else the machine does can only keep the connections from being busy, so one of three tries
+/// is enough.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_03_requests_are_served_while_handshakes_wait() {
-    const FLOOD: usize = 1_500;
     let _alone = heavy().await;
+    let mut outcomes = Vec::new();
+    for _try in 0..3 {
+        let (requests, handshakes, waited) = work_beside_a_flood().await;
+        if requests >= handshakes / 2.0 && waited > 50.0 {
+            return;
+        }
+        outcomes.push((requests, handshakes, waited));
+    }
+    panic!("requests, handshakes, most that waited: {outcomes:?}");
+}
+
+/// Requests that were served while a flood was answered, its handshakes, and how many of them
+/// waited at once.
+async fn work_beside_a_flood() -> (f64, f64, f64) {
+    const FLOOD: usize = 1_500;
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .shards(1)
@@ -271,11 +285,7 @@ async fn row_03_requests_are_served_while_handshakes_wait() {
             .await
             .expect("no request failed");
     }
-    assert!(most_waiting > 100.0, "handshakes waited: {most_waiting}");
-    assert!(
-        meanwhile as f64 >= answered / 20.0,
-        "{meanwhile} requests while {answered} handshakes were answered"
-    );
+    (meanwhile as f64, answered, most_waiting)
 }
 
 /// Row 4: CRYPTO data far beyond what a handshake needs, before and after it.
@@ -351,7 +361,6 @@ async fn row_04_crypto_data_with_gaps_takes_bounded_memory() {
     let honest = gateway.h3().await;
     assert_eq!(honest.get("/").await.status, 200);
     let grown = gateway.dataplane_process().memory().saturating_sub(before);
-    println!("{grown} bytes");
     let most = CONNECTIONS * (1 << 15) * PER_BYTE + SLACK;
     assert!(grown <= most, "{grown} bytes");
 }

@@ -77,7 +77,6 @@ async fn row_13_stream_data_with_gaps_takes_bounded_memory() {
     let close = client.closed_silently(Duration::from_millis(200)).await;
     assert_eq!(close, None, "it keeps to the windows");
     let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    println!("{grown} bytes");
     let most = CONNECTION_WINDOW / 2 * PER_BYTE + SLACK;
     assert!(grown <= most, "{grown} bytes");
     drop(client);
