@@ -67,7 +67,8 @@ async fn download(client: &H3, length: u64) {
 async fn mtu(gateway: &Gateway, relay: &Relay, client: &H3, wanted: impl Fn(u64) -> bool) {
     eventually("the path's MTU is found", || async {
         client.get("/").await;
-        let connection = gateway.admin().connection_from(relay.sources()[0]).await;
+        let now = *relay.sources().last()?;
+        let connection = gateway.admin().connection_from(now).await;
         let mtu = connection["stats"]["pmtu"].as_u64()?;
         wanted(mtu).then_some(())
     })
@@ -103,6 +104,17 @@ async fn what_was_discovered_is_given_up_when_it_vanishes() {
     relay.narrow(1_300);
     download(&client, 256 * 1024).await;
     mtu(&gateway, &relay, &client, |mtu| mtu <= 1_300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_discovered_does_not_count_on_another_path() {
+    let discovery = json!({"pathMTUDiscovery": true});
+    let (_upstream, gateway, relay, client) = over(Faults::default(), &discovery).await;
+    mtu(&gateway, &relay, &client, |mtu| mtu == 1_452).await;
+    relay.narrow(1_200);
+    tokio::join!(relay.rebind(), client.get("/"));
+    mtu(&gateway, &relay, &client, |mtu| mtu == 1_200).await;
+    download(&client, 256 * 1024).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -226,7 +226,10 @@ impl Core {
                     self.former.migrated(&mut qconn, local, from, peer);
                     self.mtu.migrated();
                 }
+                PathEvent::New(..) => self.mtu.validating(true),
+                PathEvent::Validated(..) => self.mtu.validating(false),
                 PathEvent::FailedValidation(local, peer) => {
+                    self.mtu.validating(false);
                     self.former.failed(&mut qconn, local, peer);
                 }
                 PathEvent::PmtuUpdated { peer, pmtu, .. } if peer == shared.peer.get() => {

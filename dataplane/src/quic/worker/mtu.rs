@@ -17,6 +17,8 @@ pub(super) struct Mtu {
     found: Option<usize>,
     /// Bytes of the largest datagram that is tried, if not all are.
     limit: Option<usize>,
+    /// A path is being validated, with datagrams that quiche makes as long as they may be.
+    validating: bool,
     before: Progress,
 }
 
@@ -56,7 +58,16 @@ impl Mtu {
 
     /// Bytes of the largest datagram that may be made, if not any may.
     pub(super) fn limit(&self) -> Option<usize> {
-        self.limit
+        match self.validating {
+            true => Some(LEAST),
+            false => self.limit,
+        }
+    }
+
+    /// Packets came from another address, or what was asked there is answered or given up. A
+    /// path is to be found good whatever it carries (RFC 9000 8.2.1).
+    pub(super) fn validating(&mut self, validating: bool) {
+        self.validating = validating;
     }
 
     /// Whether a datagram is larger than what is known to arrive.
@@ -66,6 +77,7 @@ impl Mtu {
 
     /// The client is on another path, on which quiche does not discover anything.
     pub(super) fn migrated(&mut self) {
+        self.validating = false;
         self.before = Progress::default();
         self.limit = self.found.map(|_| LEAST);
     }
@@ -204,6 +216,18 @@ mod tests {
         let mut mtu = discovering();
         mtu.migrated();
         assert_eq!(mtu.limit(), Some(LEAST));
+    }
+
+    #[test]
+    fn a_path_is_validated_with_what_every_path_carries() {
+        let mut mtu = Mtu::default();
+        mtu.validating(true);
+        assert_eq!(mtu.limit(), Some(LEAST));
+        mtu.validating(false);
+        assert_eq!(mtu.limit(), None);
+        mtu.validating(true);
+        mtu.migrated();
+        assert_eq!(mtu.limit(), None);
     }
 
     #[test]
