@@ -3,6 +3,7 @@
 //! table, so that two slow cores do them in seconds; each test says how large they are.
 
 mod addresses;
+mod floods;
 mod handshakes;
 mod http3;
 mod ids;
@@ -128,4 +129,14 @@ async fn arrives(client: &mut RawClient, upstream: &Upstream, path: &str) -> See
         }
     }
     panic!("the request for {path} never reached the upstream")
+}
+
+/// How many handshakes are half open.
+fn half_open(samples: &Samples, address: &str) -> f64 {
+    samples
+        .sum(
+            "tidegate_quic_handshakes_half_open",
+            &[("address", address)],
+        )
+        .expect("it is measured")
 }
