@@ -1,6 +1,6 @@
 //! Every `unsafe` of the data plane: batched datagram calls, their control messages, the
 //! affinity of a thread, and what BoringSSL has that `boring` does not show: the ticket-key
-//! callback and early data.
+//! callback, early data and how long a session lasts.
 //!
 //! The rest of the crate sees safe functions that own or borrow what the kernel touches
 //! for exactly as long as the call lasts.
@@ -428,3 +428,25 @@ pub(crate) fn accept_early_data(ssl: &mut SslRef, context: &[u8]) -> Result<(), 
         Err(ErrorStack::get())
     }
 }
+
+/// Lets the session that a handshake is making last `seconds` at the most, through all
+/// resumptions.
+pub(crate) fn limit_session(ssl: &SslRef, seconds: u64) {
+    // SAFETY: the session is borrowed for the calls. In a handshake's callback BoringSSL gives
+    // the session that it is making, which nobody else has yet, or none, which is checked.
+    unsafe {
+        let session = boring_sys::SSL_get_session(ssl.as_ptr());
+        if session.is_null() {
+            return;
+        }
+        let usual = boring_sys::SSL_SESSION_get_timeout(session);
+        // Longer ones are left alone: there is another, later limit to them as well.
+        if seconds < MOST_SESSION_SECONDS {
+            let limit = u64::from(usual).min(seconds);
+            boring_sys::SSL_SESSION_set_timeout(session, limit as u32);
+        }
+    }
+}
+
+/// RFC 8446 4.6.1: seven days.
+const MOST_SESSION_SECONDS: u64 = 604_800;

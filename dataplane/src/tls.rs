@@ -10,6 +10,7 @@
 //! ([`EarlyData`]).
 
 mod early_data;
+mod expiry;
 mod host;
 mod quic;
 mod tcp;

@@ -8,6 +8,7 @@ mod extended;
 mod harness;
 mod http2;
 mod misdirected;
+mod resumption;
 mod tls;
 mod tunnel;
 mod upstream;

@@ -1,10 +1,10 @@
 //! Certificates that clients must show.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use boring::{
     error::ErrorStack,
-    sha::Sha256,
+    sha::{Sha256, sha256},
     x509::{
         X509,
         store::{X509Store, X509StoreBuilder},
@@ -23,8 +23,9 @@ pub struct ClientValidation {
     /// A client without a certificate that verifies is turned away. Otherwise certificates
     /// are asked for and everybody is let in.
     pub required: bool,
-    /// Of all of it: a session or a connection that was verified under another one was not
-    /// verified under this.
+    /// Fingerprints of the authorities.
+    pub trusted: Arc<BTreeSet<[u8; 32]>>,
+    /// Of all of it: a session that was verified under another one was not verified under this.
     pub fingerprint: [u8; 32],
 }
 
@@ -86,12 +87,16 @@ pub(super) fn parse(
         )),
     };
     let required = object.accept("client_validation.mode", required)?;
+    let trusted = authorities.iter().map(|authority| authority.to_der());
+    let trusted = trusted.filter_map(|der| Some(sha256(&der.ok()?)));
+    let trusted = Arc::new(trusted.collect());
     let mut hash = Sha256::new();
     hash.update(&[u8::from(required)]);
     hash.update(&wire.ca_pem);
     Some(ClientValidation {
         authorities,
         required,
+        trusted,
         fingerprint: hash.finish(),
     })
 }

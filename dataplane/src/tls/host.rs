@@ -7,7 +7,7 @@ use boring::{
     ssl::{SslContext, SslRef, SslVerifyMode},
 };
 
-use super::{Door, EarlyData, Terms, Tickets, TlsError, base, quic};
+use super::{Door, EarlyData, Terms, Tickets, TlsError, base, expiry, quic};
 use crate::{
     route::HostPattern,
     snapshot::{Certificate, Listener, QuicTransport},
@@ -108,6 +108,7 @@ fn context(
         // Who was let in by other authorities, or by none, has to show a certificate.
         context_id.extend(validation.fingerprint);
         builder.set_cert_store(validation.store()?);
+        builder.set_cert_verify_callback(expiry::verify);
         for authority in &validation.authorities {
             builder.add_client_ca(authority)?;
         }

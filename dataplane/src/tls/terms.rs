@@ -1,6 +1,9 @@
 //! What a handshake was made under, kept with its session.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use boring::{
     error::ErrorStack,
@@ -16,9 +19,9 @@ pub struct Terms {
     pub listener: Arc<str>,
     /// What the connection got, if it is QUIC's.
     pub transport: Arc<QuicTransport>,
-    /// Fingerprint of the [`ClientValidation`](crate::snapshot::ClientValidation) that the
-    /// client has passed, in this handshake or in the one whose session it resumed.
-    client_validation: Option<[u8; 32]>,
+    /// Whom the listener believed when the client passed, in this handshake or in the one whose
+    /// session it resumed: fingerprints. `None`: clients were not asked.
+    authorities: Option<Arc<BTreeSet<[u8; 32]>>>,
     /// The client's certificate was verified, rather than only asked for.
     pub verified: bool,
 }
@@ -37,23 +40,24 @@ impl Terms {
                 Some(port) => Arc::new(listener.quic.on(port)),
                 None => listener.quic.clone(),
             },
-            client_validation: validation.map(|validation| validation.fingerprint),
+            authorities: validation.map(|validation| validation.trusted.clone()),
             verified: validation.is_some_and(|validation| validation.required),
         }
     }
 
     /// Whether requests for `listener` may come over this connection, as far as clients'
-    /// certificates are concerned.
+    /// certificates are concerned: it would have let the client in as well, whichever of the
+    /// authorities had vouched for it.
     pub fn suffice_for(&self, listener: &Listener) -> bool {
-        let wanted = Self::of(listener);
-        let of = |terms: &Self| {
-            (
-                terms.listener.clone(),
-                terms.client_validation,
-                terms.verified,
-            )
+        let Some(wanted) = &listener.client_validation else {
+            return true;
         };
-        wanted.client_validation.is_none() || of(self) == of(&wanted)
+        let still_trusted = |authorities: &Arc<BTreeSet<_>>| {
+            Arc::ptr_eq(authorities, &wanted.trusted) || authorities.is_subset(&wanted.trusted)
+        };
+        self.listener == listener.id
+            && self.verified == wanted.required
+            && self.authorities.as_ref().is_some_and(still_trusted)
     }
 
     pub(super) fn put(self: &Arc<Self>, ssl: &mut SslRef) -> Result<(), ErrorStack> {

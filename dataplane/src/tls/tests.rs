@@ -7,7 +7,9 @@ use std::sync::Arc;
 use quiche::{ConnectionId, RetryConnectionIds};
 use tidegate_proto::v1;
 
-use super::{Contexts, EarlyData, TcpAcceptor, Tickets, host::takes_early_data, quic_config};
+use super::{
+    Contexts, EarlyData, TcpAcceptor, Terms, Tickets, host::takes_early_data, quic_config,
+};
 use crate::snapshot::{Binding, QuicTransport, Snapshot, fixture};
 
 fn binding(change: impl FnOnce(&mut v1::Snapshot)) -> (Arc<Binding>, Tickets) {
@@ -95,6 +97,45 @@ fn only_what_changed_is_built_anew() {
     };
     assert_eq!(apply(binding(keys)), 2);
     assert_eq!(apply(binding(|_| {})), 2, "another certificate");
+}
+
+#[test]
+fn a_connection_stays_good_while_all_who_may_have_vouched_are_trusted() {
+    let pem = |name| fixture::certificate("default/ca", name).chain_pem.to_vec();
+    let (one, other) = (pem("one"), pem("other"));
+    let listener = |authorities: &[&[u8]], mode| {
+        let validation = v1::ClientValidation {
+            ca_pem: authorities.concat().into(),
+            mode,
+        };
+        let (binding, _) = binding(|wire| {
+            wire.listeners[0].client_validation =
+                Some(validation).filter(|it| !it.ca_pem.is_empty());
+        });
+        binding.listeners[0].clone()
+    };
+    let fallback = v1::client_validation::Mode::AllowInsecureFallback.into();
+    let (open, first) = (listener(&[], 0), listener(&[&one], 0));
+    let both = listener(&[&other, &one], 0);
+    for (had, wants, expected) in [
+        (&open, &open, true),
+        (&open, &first, false),
+        (&first, &open, true),
+        (&first, &first, true),
+        (&first, &both, true),
+        (&both, &first, false),
+        (&first, &listener(&[&other], 0), false),
+        (&first, &listener(&[&one], fallback), false),
+        (&listener(&[&one], fallback), &first, false),
+    ] {
+        assert_eq!(
+            Terms::of(had).suffice_for(wants),
+            expected,
+            "{:?} {:?}",
+            had.client_validation,
+            wants.client_validation
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Clients of other makes: rustls with hyper over TCP, quinn with h3 over QUIC.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::{Buf as _, Bytes};
 use http::{Request, Version};
@@ -58,7 +63,22 @@ impl Authority {
     }
 
     pub(super) fn issue(&self, subject: &str, names: Vec<rcgen::SanType>) -> Identity {
+        self.sign(subject, names, CertificateParams::default())
+    }
+
+    /// One that is good for so long.
+    pub(super) fn issue_for(&self, subject: &str, life: Duration) -> Identity {
         let mut params = CertificateParams::default();
+        params.not_after = (SystemTime::now() + life).into();
+        self.sign(subject, vec![], params)
+    }
+
+    fn sign(
+        &self,
+        subject: &str,
+        names: Vec<rcgen::SanType>,
+        mut params: CertificateParams,
+    ) -> Identity {
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, subject);
         params.subject_alt_names = names;
