@@ -123,8 +123,9 @@ impl KeyStore {
         self.locked().rotated_at_ms()
     }
 
-    /// Puts a new key of each kind in front. Those before stay valid for a while, so
-    /// that nothing that clients hold breaks. On an error nothing has changed.
+    /// Puts the next key of each kind into use, and makes another to be the next. Those before
+    /// stay valid for a while, so that nothing that clients hold breaks. On an error nothing has
+    /// changed.
     pub async fn rotate(&self, now_ms: i64) -> Result<v1::Keys, KeyError> {
         let keys = match &self.place {
             Place::File(path) => {

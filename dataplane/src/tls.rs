@@ -39,6 +39,7 @@ pub use self::{
     terms::Terms,
     tickets::Tickets,
 };
+pub(crate) use self::quic::ACTIVE_CONNECTION_IDS;
 use crate::snapshot::{Binding, QuicTransport};
 
 /// A binding whose TLS could not be set up.

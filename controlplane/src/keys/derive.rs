@@ -89,6 +89,7 @@ mod tests {
         let after = before.rotated(&mut SysRng, 2).unwrap();
         let before = of_gateway(&before.to_wire(), "a/one");
         let after = of_gateway(&after.to_wire(), "a/one");
-        assert_eq!(after.ticket[1], before.ticket[0]);
+        assert_eq!(after.ticket[0], before.ticket[1]);
+        assert_eq!(after.ticket[2], before.ticket[0]);
     }
 }

@@ -1,6 +1,8 @@
 //! The keys themselves: made, rotated, and written down. Pure: time and randomness
 //! are arguments.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::TryCryptoRng;
 use serde::{Deserialize, Serialize};
@@ -17,13 +19,15 @@ const CID_LENGTH: usize = 16;
 
 /// The current key and the one before it.
 const OVERLAP: usize = 2;
-/// A connection keeps IDs of the key that it began with, so these live longer: as many
-/// as a config octet's three bits can tell apart, less the next one and the reserved 7.
-const CID_OVERLAP: usize = 6;
+/// A connection keeps the IDs of the key that it began with, and their reset tokens, so these
+/// live longer: with the next one, as many as a config octet's three bits can tell apart.
+const LONG_OVERLAP: usize = 6;
 /// Values of the three bits that name a CID key; 7 says that there is none.
 const CID_IDS: u32 = 7;
 
-/// All shared keys, each list newest first. It has no `Debug`: keys are never logged.
+/// All shared keys: of each kind the current one, those before it from the newest on, and the
+/// next one, which every dataplane has long before anybody uses it. It has no `Debug`: keys are
+/// never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRing {
@@ -32,6 +36,18 @@ pub struct KeyRing {
     retry: Vec<Secret>,
     reset: Vec<Secret>,
     cid: Vec<Secret>,
+    /// Absent in a ring of an older version, until it is rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Next {
+    ticket: Secret,
+    retry: Secret,
+    reset: Secret,
+    cid: Secret,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +59,8 @@ struct Secret {
 }
 
 impl KeyRing {
-    /// A ring with one key of each kind. Fails where the source of randomness does.
+    /// A ring with a current and a next key of each kind. Fails where the source of randomness
+    /// does.
     pub fn generate<R: TryCryptoRng>(rng: &mut R, now_ms: i64) -> Result<Self, R::Error> {
         let empty = Self {
             rotated_at_ms: now_ms,
@@ -51,19 +68,45 @@ impl KeyRing {
             retry: vec![],
             reset: vec![],
             cid: vec![],
+            next: None,
         };
         empty.rotated(rng, now_ms)
     }
 
-    /// The ring with a new key of each kind in front; the oldest leave where there are
-    /// more than overlap asks for.
+    /// The ring whose current keys are the next ones of this, with new next ones; the oldest
+    /// leave where there are more than overlap asks for.
     pub fn rotated<R: TryCryptoRng>(&self, rng: &mut R, now_ms: i64) -> Result<Self, R::Error> {
-        Ok(Self {
+        let current = match self.next.clone() {
+            Some(next) => next,
+            None => self.newer(rng)?,
+        };
+        let mut ring = Self {
             rotated_at_ms: now_ms,
-            ticket: with_newer(&self.ticket, rng, TICKET_LENGTH, OVERLAP, u32::MAX)?,
-            retry: with_newer(&self.retry, rng, RETRY_LENGTH, OVERLAP, u32::MAX)?,
-            reset: with_newer(&self.reset, rng, RESET_LENGTH, OVERLAP, u32::MAX)?,
-            cid: with_newer(&self.cid, rng, CID_LENGTH, CID_OVERLAP, CID_IDS)?,
+            ticket: in_front(current.ticket, &self.ticket, OVERLAP),
+            retry: in_front(current.retry, &self.retry, OVERLAP),
+            reset: in_front(current.reset, &self.reset, LONG_OVERLAP),
+            cid: in_front(current.cid, &self.cid, LONG_OVERLAP),
+            next: None,
+        };
+        ring.next = Some(ring.newer(rng)?);
+        Ok(ring)
+    }
+
+    /// Keys to follow the current ones.
+    fn newer<R: TryCryptoRng>(&self, rng: &mut R) -> Result<Next, R::Error> {
+        let mut newer = |secrets: &[Secret], length, ids| {
+            let id = secrets
+                .first()
+                .map_or(0, |newest| newest.id.wrapping_add(1) % ids);
+            let mut material = vec![0; length];
+            rng.try_fill_bytes(&mut material)?;
+            Ok(Secret { id, material })
+        };
+        Ok(Next {
+            ticket: newer(&self.ticket, TICKET_LENGTH, u32::MAX)?,
+            retry: newer(&self.retry, RETRY_LENGTH, u32::MAX)?,
+            reset: newer(&self.reset, RESET_LENGTH, u32::MAX)?,
+            cid: newer(&self.cid, CID_LENGTH, CID_IDS)?,
         })
     }
 
@@ -72,58 +115,63 @@ impl KeyRing {
         self.rotated_at_ms
     }
 
-    /// The keys as a snapshot carries them.
+    /// The keys as a snapshot carries them: the first of each list is in use.
     pub fn to_wire(&self) -> v1::Keys {
-        let wire = |secrets: &[Secret]| -> Vec<v1::Key> {
-            secrets
-                .iter()
-                .map(|secret| v1::Key {
-                    id: secret.id,
-                    material: secret.material.clone().into(),
-                })
-                .collect()
-        };
-        let reset = wire(&self.reset);
+        let next = self.next.as_ref();
+        let reset = wire(&self.reset, next.map(|next| &next.reset));
         v1::Keys {
-            ticket: wire(&self.ticket),
-            retry: wire(&self.retry),
+            ticket: wire(&self.ticket, next.map(|next| &next.ticket)),
+            retry: wire(&self.retry, next.map(|next| &next.retry)),
             relay: relay(&reset),
             reset,
-            cid: wire(&self.cid),
+            cid: wire(&self.cid, next.map(|next| &next.cid)),
         }
     }
 
     /// Whether every list has its keys in their lengths, as a file by hand may not.
     pub fn is_complete(&self) -> bool {
-        let complete = |secrets: &[Secret], length, most| {
+        fn complete(secrets: &[Secret], next: Option<&Secret>, length: usize, most: usize) -> bool {
             (1..=most).contains(&secrets.len())
-                && secrets.iter().all(|secret| secret.material.len() == length)
-        };
-        complete(&self.ticket, TICKET_LENGTH, OVERLAP)
-            && complete(&self.retry, RETRY_LENGTH, OVERLAP)
-            && complete(&self.reset, RESET_LENGTH, OVERLAP)
-            && complete(&self.cid, CID_LENGTH, CID_OVERLAP)
-            && self.cid.iter().all(|secret| secret.id < CID_IDS)
+                && secrets
+                    .iter()
+                    .chain(next)
+                    .all(|secret| secret.material.len() == length)
+        }
+        let next = self.next.as_ref();
+        let (ticket, retry) = (next.map(|next| &next.ticket), next.map(|next| &next.retry));
+        let (reset, cid) = (next.map(|next| &next.reset), next.map(|next| &next.cid));
+        let mut named = BTreeSet::new();
+        complete(&self.ticket, ticket, TICKET_LENGTH, OVERLAP)
+            && complete(&self.retry, retry, RETRY_LENGTH, OVERLAP)
+            && complete(&self.reset, reset, RESET_LENGTH, LONG_OVERLAP)
+            && complete(&self.cid, cid, CID_LENGTH, LONG_OVERLAP)
+            && self
+                .cid
+                .iter()
+                .chain(cid)
+                .all(|secret| secret.id < CID_IDS && named.insert(secret.id))
     }
 }
 
-fn with_newer<R: TryCryptoRng>(
-    secrets: &[Secret],
-    rng: &mut R,
-    length: usize,
-    keep: usize,
-    ids: u32,
-) -> Result<Vec<Secret>, R::Error> {
-    let id = secrets
-        .first()
-        .map_or(0, |newest| newest.id.wrapping_add(1) % ids);
-    let mut material = vec![0; length];
-    rng.try_fill_bytes(&mut material)?;
-    let newest = Secret { id, material };
-    Ok(std::iter::once(newest)
-        .chain(secrets.iter().cloned())
+fn in_front(current: Secret, before: &[Secret], keep: usize) -> Vec<Secret> {
+    std::iter::once(current)
+        .chain(before.iter().cloned())
         .take(keep)
-        .collect())
+        .collect()
+}
+
+/// The current key first, because that makes; then the next one, then those before.
+fn wire(secrets: &[Secret], next: Option<&Secret>) -> Vec<v1::Key> {
+    let (current, before) = secrets.split_at(secrets.len().min(1));
+    current
+        .iter()
+        .chain(next)
+        .chain(before)
+        .map(|secret| v1::Key {
+            id: secret.id,
+            material: secret.material.clone().into(),
+        })
+        .collect()
 }
 
 mod base64_text {
@@ -145,27 +193,35 @@ mod base64_text {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use rand::rngs::SysRng;
+    use serde_json::json;
 
     use super::*;
 
+    fn kinds(keys: &v1::Keys) -> [&[v1::Key]; 5] {
+        [
+            &keys.ticket,
+            &keys.retry,
+            &keys.reset,
+            &keys.cid,
+            &keys.relay,
+        ]
+    }
+
     #[test]
-    fn the_previous_key_stays_valid_after_a_rotation() {
+    fn a_key_is_told_of_before_it_is_used_and_accepted_after() {
         let first = KeyRing::generate(&mut SysRng, 1).unwrap();
         let second = first.rotated(&mut SysRng, 2).unwrap();
         let (before, after) = (first.to_wire(), second.to_wire());
-        for (before, after) in [
-            (&before.ticket, &after.ticket),
-            (&before.retry, &after.retry),
-            (&before.reset, &after.reset),
-            (&before.cid, &after.cid),
-        ] {
-            assert_eq!((before.len(), after.len()), (1, 2));
-            assert_eq!(after[1], before[0], "the one before comes second");
-            assert_ne!(after[0].material, before[0].material);
-            assert_ne!(after[0].id, before[0].id);
+        for (before, after) in kinds(&before).into_iter().zip(kinds(&after)) {
+            let ([current, next], [now, then, last]) = (before, after) else {
+                panic!("{} and {} keys", before.len(), after.len());
+            };
+            assert_eq!(now, next, "what was told of is in use");
+            assert_eq!(last, current, "what was in use is accepted");
+            for old in [current, next] {
+                assert!(then.id != old.id && then.material != old.material);
+            }
         }
         assert_eq!(second.rotated_at_ms(), 2);
     }
@@ -174,25 +230,65 @@ mod tests {
     fn many_rotations_keep_a_bounded_overlap_with_distinct_names() {
         let mut ring = KeyRing::generate(&mut SysRng, 0).unwrap();
         for now in 1..20 {
+            let before = ring.to_wire();
             ring = ring.rotated(&mut SysRng, now).unwrap();
             assert!(ring.is_complete());
-            let ids: BTreeSet<_> = ring.cid.iter().map(|secret| secret.id).collect();
-            assert_eq!(ids.len(), ring.cid.len(), "a connection ID names one key");
+            for (before, after) in kinds(&before).into_iter().zip(kinds(&ring.to_wire())) {
+                assert_eq!(after[0], before[1]);
+                let ids: BTreeSet<_> = after.iter().map(|key| key.id).collect();
+                assert_eq!(ids.len(), after.len(), "an id names one key");
+            }
         }
-        assert_eq!(ring.ticket.len(), OVERLAP);
-        assert_eq!(ring.cid.len(), CID_OVERLAP);
+        let keys = ring.to_wire();
+        assert_eq!((keys.ticket.len(), keys.retry.len()), (3, 3));
+        assert_eq!((keys.cid.len(), keys.reset.len()), (7, 7));
     }
 
     #[test]
-    fn what_is_written_reads_back_and_a_short_key_is_noticed() {
+    fn a_ring_of_an_older_version_goes_on() {
+        let secret = |id: u32, length| json!({"id": id, "material": BASE64_STANDARD.encode(vec![id as u8; length])});
+        let old = json!({
+            "rotated_at_ms": 5,
+            "ticket": [secret(9, 48), secret(8, 48)],
+            "retry": [secret(9, 32), secret(8, 32)],
+            "reset": [secret(9, 32), secret(8, 32)],
+            "cid": (0..6).map(|age| secret((9 - age) % 7, 16)).collect::<Vec<_>>(),
+        });
+        let ring: KeyRing = serde_json::from_value(old).unwrap();
+        assert!(ring.is_complete());
+        let before = ring.to_wire();
+        assert_eq!((before.ticket[0].id, before.ticket.len()), (9, 2));
+        let rotated = ring.rotated(&mut SysRng, 6).unwrap();
+        assert!(rotated.is_complete());
+        let after = rotated.to_wire();
+        for (before, after) in kinds(&before).into_iter().zip(kinds(&after)) {
+            assert_eq!(after[2], before[0], "what was in use is accepted");
+        }
+        assert_eq!((after.reset.len(), after.cid.len()), (4, 7));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_a_short_or_repeated_key_is_noticed() {
         let ring = KeyRing::generate(&mut SysRng, 7).unwrap();
-        let mut json = serde_json::to_value(&ring).unwrap();
+        let json = serde_json::to_value(&ring).unwrap();
         assert!(serde_json::from_value::<KeyRing>(json.clone()).unwrap() == ring);
-        json["retry"][0]["material"] = "AAAA".into();
-        assert!(
-            !serde_json::from_value::<KeyRing>(json)
+        let is_complete = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut json = json.clone();
+            change(&mut json);
+            serde_json::from_value::<KeyRing>(json)
                 .unwrap()
                 .is_complete()
-        );
+        };
+        assert!(is_complete(&|_| {}));
+        assert!(!is_complete(
+            &|json| json["retry"][0]["material"] = "AAAA".into()
+        ));
+        assert!(!is_complete(
+            &|json| json["next"]["reset"]["material"] = "AAAA".into()
+        ));
+        assert!(!is_complete(
+            &|json| json["next"]["cid"]["id"] = json["cid"][0]["id"].clone()
+        ));
+        assert!(!is_complete(&|json| json["cid"][0]["id"] = 7.into()));
     }
 }

@@ -28,8 +28,9 @@ async fn a_rotation_overlaps_and_survives_a_restart() {
     let before = watch.borrow_and_update().clone();
     let rotated = store.rotate(2).await.unwrap();
     assert!(watch.has_changed().unwrap(), "whoever waits is woken");
-    assert_eq!(rotated.ticket[1], before.ticket[0]);
-    assert_eq!(rotated.cid[1], before.cid[0]);
+    assert_eq!(rotated.ticket[0], before.ticket[1]);
+    assert_eq!(rotated.ticket[2], before.ticket[0]);
+    assert_eq!(rotated.cid[2], before.cid[0]);
     drop(store);
     assert!(*KeyStore::open(folder.path(), 3).unwrap().watch().borrow() == rotated);
 }
@@ -106,7 +107,7 @@ async fn replicas_share_one_ring_and_follow_each_others_rotations() {
     // One after the other, however little either knows of the other's.
     let again = one.rotate(3).await.unwrap();
     let last = two.rotate(4).await.unwrap();
-    assert_eq!(last.ticket[1], again.ticket[0]);
+    assert_eq!(last.ticket[2], again.ticket[0]);
 
     // Removed by somebody: it comes back as it was.
     watch.wait_for(|keys| *keys == last).await.unwrap();

@@ -120,7 +120,7 @@ async fn a_restart_keeps_token_keys_and_version() {
     let keys = eventually(async || {
         let (_, config) = admin.get("/v1/config").await;
         let keys = &config["snapshot"]["keys"];
-        (keys["cid"].as_array()?.len() == 2).then(|| keys.clone())
+        (keys["cid"].as_array()?.len() == 3).then(|| keys.clone())
     })
     .await;
     assert_eq!(
@@ -131,7 +131,7 @@ async fn a_restart_keeps_token_keys_and_version() {
 }
 
 #[tokio::test]
-async fn a_dataplane_is_sent_the_key_that_it_is_to_use_and_the_one_before() {
+async fn a_dataplane_is_sent_the_key_to_use_the_next_one_and_the_one_before() {
     let folders = Folders::with(GATEWAY);
     let (plane, admin) = folders.start().await;
     let mut dataplane = FakeDataplane::connect(plane.session_addr(), "edge").await;
@@ -140,9 +140,10 @@ async fn a_dataplane_is_sent_the_key_that_it_is_to_use_and_the_one_before() {
     admin.post("/v1/keys/rotate", &json!({})).await;
     let after = dataplane.snapshot().await;
     let (before, after) = (before.keys.unwrap(), after.keys.unwrap());
-    assert_eq!(after.ticket.len(), 2);
-    assert_eq!(after.ticket[1], before.ticket[0]);
-    assert_eq!(after.cid[1], before.cid[0]);
+    assert_eq!(after.ticket.len(), 3);
+    assert_eq!(after.ticket[0], before.ticket[1]);
+    assert_eq!(after.ticket[2], before.ticket[0]);
+    assert_eq!(after.cid[2], before.cid[0]);
     plane.shutdown().await;
 }
 

@@ -44,7 +44,7 @@ pub trait ConnectionIdGenerator {
 /// The encrypted form.
 #[derive(Clone)]
 pub struct CidCodec {
-    /// Newest first; the config octet's upper three bits choose.
+    /// The first one makes; the config octet's upper three bits choose.
     keys: Vec<(u8, Aes128)>,
 }
 
@@ -55,6 +55,19 @@ impl CidCodec {
         Self {
             keys: keys.iter().map(cipher).collect(),
         }
+    }
+
+    /// The three bits that name the key that makes.
+    pub fn making(&self) -> u8 {
+        self.keys[0].0
+    }
+
+    /// The place of the key that a connection ID names.
+    pub fn key_of(&self, cid: &[u8]) -> Option<usize> {
+        let named = cid.first()? >> 5;
+        self.keys
+            .iter()
+            .position(|(rotation, _)| *rotation == named)
     }
 }
 
@@ -81,10 +94,7 @@ impl ConnectionIdGenerator for CidCodec {
         if cid[0] & LENGTH_MASK != CID_LEN as u8 - 1 {
             return None;
         }
-        let (_, cipher) = self
-            .keys
-            .iter()
-            .find(|(rotation, _)| *rotation == cid[0] >> 5)?;
+        let (_, cipher) = &self.keys[self.key_of(cid)?];
         let mut block = Array::from(<[u8; 16]>::try_from(&cid[1..]).ok()?);
         cipher.decrypt_block(&mut block);
         let number = |range: std::ops::Range<usize>| {
@@ -153,6 +163,22 @@ mod tests {
         assert_eq!(rotated.locate(&before), Some(location(1, 2)));
         assert_ne!(rotated.new_connection_id(location(1, 2), 3), before);
         assert_eq!(CidCodec::new(&[key(2)]).locate(&before), None);
+    }
+
+    #[test]
+    fn who_has_the_new_keys_and_who_has_not_read_each_others_ids() {
+        let before = CidCodec::new(&[key(1), key(2)]);
+        let after = CidCodec::new(&[key(2), key(3), key(1)]);
+        for (making, reading) in [(&before, &after), (&after, &before)] {
+            let cid = making.new_connection_id(location(1, 2), 3);
+            assert_eq!(reading.locate(&cid), Some(location(1, 2)));
+        }
+        let cid = before.new_connection_id(location(1, 2), 3);
+        assert_eq!(
+            (before.key_of(&cid), after.key_of(&cid)),
+            (Some(0), Some(2))
+        );
+        assert_eq!((before.making(), after.making()), (1, 2));
     }
 
     #[test]

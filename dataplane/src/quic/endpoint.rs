@@ -52,10 +52,21 @@ pub trait Host {
 pub struct EndpointKeys {
     /// Makes and reads connection IDs.
     pub cids: CidCodec,
-    /// Newest first.
+    /// The first one makes.
     pub retry: Vec<SecretKey>,
-    /// Newest first. Tokens are made with the newest.
+    /// In the order of those of connection IDs. At least one.
     pub reset: Vec<SecretKey>,
+}
+
+impl EndpointKeys {
+    /// The stateless reset token of a connection ID. It is of the same age as the ID, so it
+    /// stays the same for as long as the ID can be read.
+    pub fn reset_token(&self, cid: &[u8]) -> [u8; 16] {
+        let place = self.cids.key_of(cid).unwrap_or_default();
+        // A control plane of before kept fewer of them than of connection IDs.
+        let key = self.reset.get(place).unwrap_or(&self.reset[0]);
+        token::reset_token(key, cid)
+    }
 }
 
 /// What all endpoints of a shard have in common.
@@ -110,7 +121,7 @@ impl Endpoint {
             handle,
         };
         let cid = keys.cids.new_connection_id(location, nonce);
-        let reset = u128::from_be_bytes(token::reset_token(&keys.reset[0], &cid));
+        let reset = u128::from_be_bytes(keys.reset_token(&cid));
         (cid, reset)
     }
     /// A handshake is complete, or given up.
@@ -120,5 +131,50 @@ impl Endpoint {
         let metrics = self.host.metrics();
         metrics.half_open(counts);
         metrics.retrying(half_open.retrying(SystemTime::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::CidKey;
+
+    #[test]
+    fn a_reset_token_stays_the_same_for_as_long_as_its_connection_id_is_read() {
+        let keys = |ids: &[u32], resets: &[u32]| EndpointKeys {
+            cids: CidCodec::new(&ids.iter().map(|&id| cid_key(id)).collect::<Vec<_>>()),
+            retry: vec![],
+            reset: resets.iter().map(|&id| secret(id)).collect(),
+        };
+        let first = keys(&[1, 2], &[1, 2]);
+        let location = Location {
+            server: 7,
+            shard: 0,
+            handle: Handle {
+                slot: 1,
+                generation: 1,
+            },
+        };
+        let cid = first.cids.new_connection_id(location, 9);
+        let token = first.reset_token(&cid);
+        assert_eq!(keys(&[2, 3, 1], &[2, 3, 1]).reset_token(&cid), token);
+        assert_eq!(keys(&[3, 4, 2, 1], &[3, 4, 2, 1]).reset_token(&cid), token);
+        // A control plane of before has fewer.
+        assert_eq!(keys(&[2, 1], &[2, 1]).reset_token(&cid), token);
+        assert_ne!(keys(&[3, 2, 1], &[3, 2]).reset_token(&cid), token);
+    }
+
+    fn cid_key(id: u32) -> CidKey {
+        CidKey {
+            id,
+            aes: [id as u8; 16],
+        }
+    }
+
+    fn secret(id: u32) -> SecretKey {
+        SecretKey {
+            id,
+            secret: [id as u8; 32],
+        }
     }
 }

@@ -9,6 +9,7 @@ mod core;
 mod drain;
 mod farewell;
 mod former;
+mod ids;
 mod mtu;
 mod pacer;
 mod turn;

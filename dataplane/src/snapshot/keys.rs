@@ -9,14 +9,16 @@ use super::problems::{Object, Problems};
 /// The object that rejections of keys name.
 const OBJECT: &str = "keys";
 
-/// Each list newest first, with at least one unless it says otherwise.
+/// Of each list the first makes, and all are accepted; there is at least one unless it says
+/// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// Session tickets (RFC 8446 4.6.1).
     pub ticket: Vec<TicketKey>,
     /// Retry tokens (RFC 9000 8.1).
     pub retry: Vec<SecretKey>,
-    /// Stateless reset tokens (RFC 9000 10.3); the first makes them.
+    /// Stateless reset tokens (RFC 9000 10.3), as many and in the order of `cid`, with which
+    /// they change.
     pub reset: Vec<SecretKey>,
     /// Connection IDs; the low 3 bits of each `id` differ.
     pub cid: Vec<CidKey>,

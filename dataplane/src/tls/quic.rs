@@ -107,7 +107,7 @@ const MAX_STREAMS_UNI: u64 = 8;
 /// Also the number of addresses that quiche remembers of a client. It forgets none of them
 /// while the connection lives, so this is how often a client's address may change. From 64
 /// on it would take a byte more, of which there are few: see [`LARGEST`].
-const ACTIVE_CONNECTION_IDS: u64 = 63;
+pub(crate) const ACTIVE_CONNECTION_IDS: u64 = 63;
 /// Lost probes after which a size is taken to be too large.
 const MTU_PROBES: u8 = 3;
 const MAX_PATH_CHALLENGES: usize = 3;

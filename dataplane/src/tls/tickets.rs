@@ -1,5 +1,5 @@
 //! Session tickets (RFC 5077 4) with keys that all shards and dataplanes share: AES-128-CBC
-//! and HMAC-SHA256. The newest key makes tickets; all of them read.
+//! and HMAC-SHA256. The first key makes tickets; all of them read.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     sys::{self, CipherCtxRef, HmacCtxRef, TicketKeyCallbackResult},
 };
 
-/// The keys, newest first.
+/// The keys; the first one makes.
 #[derive(Clone)]
 pub struct Tickets {
     keys: Arc<[TicketKey]>,

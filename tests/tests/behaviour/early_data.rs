@@ -8,7 +8,7 @@ use std::{
 
 use quinn::{Endpoint, ZeroRttAccepted, crypto::rustls::QuicClientConfig};
 use serde_json::json;
-use tidegate_tests::{Folder, Gateway, H3, Target, Upstream, eventually, within};
+use tidegate_tests::{Folder, Gateway, H3, Samples, Target, Upstream, eventually, within};
 use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
 /// A route of everything to the upstream, and a policy with early data.
@@ -289,6 +289,44 @@ async fn another_instance_takes_no_early_data_of_this_one() {
     assert_eq!(facts["tls"]["resumed"], true, "{facts}");
     assert_eq!(facts["tls"]["early_data"], false, "{facts}");
     counted(&gateway, "other_ticket", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flight_that_is_sent_again_to_another_instance_is_not_served() {
+    let upstream = Upstream::start().await;
+    let gateway = start(&upstream).await;
+    let target = known_client(&gateway).await;
+    let gate = Gate::before(gateway.https).await;
+    let (client, _accepted) = begin_h3(&target.at(gate.address)).await;
+    let answer = tokio::spawn(async move { (client.get("/once").await, client) });
+    arrives(&upstream, "/once").await;
+    let flight = gate.sent();
+    gate.open();
+    let (answer, _client) = within("the answer", answer).await.expect("no panic");
+    assert_eq!(answer.status, 200);
+    // It has the same keys, and the same ports: the kernel gives it some of the addresses.
+    let second = gateway.another_dataplane("other").await;
+    eventually("the other instance gets a copy", || async {
+        let thief = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let thief = thief.expect("loopback binds");
+        for datagram in &flight {
+            let sent = thief.send_to(datagram, gateway.https).await;
+            sent.expect("loopback sends");
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let samples = Samples::parse(&second.metrics_text());
+        let accepted = [("outcome", "accepted")];
+        assert_eq!(
+            samples.sum("tidegate_quic_early_data_total", &accepted),
+            Some(0.0)
+        );
+        let begun = samples.sum("tidegate_quic_initials_accepted_total", &[]);
+        (begun > Some(0.0)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(upstream.seen_at("/once").len(), 1);
+    counted(&gateway, "accepted", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

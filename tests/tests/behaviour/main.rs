@@ -17,6 +17,7 @@ mod forwarded;
 mod grpc;
 mod grpc_admin;
 mod hostile;
+mod keys;
 mod protocol_errors;
 mod rebind;
 mod relay;

@@ -5,12 +5,13 @@ use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 use serde_json::Value;
 use tidegate_tests::{Gateway, H3, Target, Upstream, eventually, within};
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, time::timeout};
 
 const TOKEN_LENGTH_AT: usize = 6;
 
@@ -326,15 +327,37 @@ impl RetryClient {
         buffer
     }
 
+    pub(crate) async fn send(&self, datagram: &[u8]) {
+        let sent = self.socket.send_to(datagram, self.server).await;
+        sent.expect("loopback sends");
+    }
+
+    /// Its ClientHello takes several datagrams, each of which gets an answer.
+    pub(crate) async fn forget_received(&self) {
+        let (mut buffer, pause) = (vec![0; 1500], Duration::from_millis(200));
+        while timeout(pause, self.socket.recv_from(&mut buffer))
+            .await
+            .is_ok()
+        {}
+    }
+
+    /// What the next packet is.
+    pub(crate) async fn received(&self) -> quiche::Type {
+        let mut buffer = vec![0; 1500];
+        let (length, _) = within("an answer comes", self.socket.recv_from(&mut buffer))
+            .await
+            .expect("loopback receives");
+        let header = quiche::Header::from_slice(&mut buffer[..length], 8).expect("it parses");
+        header.ty
+    }
+
     /// Whether the server takes part in the handshake. Another Retry, which a client that
     /// had one does not take, does not count.
     pub(crate) async fn is_answered(&self) -> bool {
         let mut buffer = vec![0; 1500];
-        let patience = std::time::Duration::from_secs(2);
+        let patience = Duration::from_secs(2);
         loop {
-            let Ok(received) =
-                tokio::time::timeout(patience, self.socket.recv_from(&mut buffer)).await
-            else {
+            let Ok(received) = timeout(patience, self.socket.recv_from(&mut buffer)).await else {
                 return false;
             };
             let (length, _) = received.expect("loopback receives");

@@ -10,8 +10,9 @@ use crate::api::{
 
 /// Rotate the shared keys
 ///
-/// New keys for session tickets, Retry tokens, stateless resets and connection IDs. Those
-/// before stay valid for a while, so no connection ends. Keys also rotate by age.
+/// The next keys for session tickets, Retry tokens, stateless resets and connection IDs, which
+/// data planes know already, come into use, and others are made to be the next. Those before
+/// stay valid for a while, so no connection ends. Keys also rotate by age.
 #[utoipa::path(
     post, path = "/v1/keys/rotate", tag = "configuration", operation_id = "rotateKeys",
     responses(

@@ -148,7 +148,7 @@ mirror! {
         chain_pem: String,
     }
 
-    /// Which shared keys are in use, newest first.
+    /// The shared keys: of each kind first the one in use, then the next one, then those before.
     Keys = v1::Keys {
         /// Session tickets.
         ticket: Vec<Key>,

@@ -93,7 +93,7 @@ impl Listener {
             return;
         };
         let keys = self.endpoint.keys.borrow().clone();
-        let Some(packet) = token::stateless_reset(&keys.reset[0], cid, size) else {
+        let Some(packet) = token::stateless_reset(keys.reset_token(cid), size) else {
             return;
         };
         self.reply(Reply::StatelessReset, incoming, |room| {

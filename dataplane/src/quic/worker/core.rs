@@ -13,7 +13,7 @@ use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{farewell::Farewell, former::Former, mtu::Mtu, pacer::Pacer};
+use super::{farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer};
 use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
@@ -35,7 +35,7 @@ pub(crate) struct Core {
     /// The socket had no room for what is still to be sent.
     blocked: bool,
     bandwidth: BandwidthReporter,
-    nonce: u64,
+    ids: Ids,
     /// What the client called this connection in its first packets.
     initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
@@ -57,6 +57,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(shared: Rc<Shared>, nonce: u64, initial: Vec<u8>) -> Self {
         let started = shared.started;
+        let ids = Ids::new(nonce, &shared.scid);
         Self {
             shared,
             timer: Box::pin(sleep_until(started.into())),
@@ -64,7 +65,7 @@ impl Core {
             timer_fired: false,
             blocked: false,
             bandwidth: BandwidthReporter::new(started),
-            nonce,
+            ids,
             initial: Some(initial),
             retired: false,
             former: Former::default(),
@@ -208,16 +209,7 @@ impl Core {
     pub(super) fn look_after(&mut self) {
         let shared = &self.shared;
         let mut qconn = shared.qconn.borrow_mut();
-        while qconn.scids_left() > 0 {
-            self.nonce += 1;
-            let (cid, reset) = shared.endpoint.new_connection_id(shared.handle, self.nonce);
-            if qconn
-                .new_scid(&quiche::ConnectionId::from_ref(&cid), reset, false)
-                .is_err()
-            {
-                break;
-            }
-        }
+        self.ids.supply(shared, &mut qconn);
         while qconn.retired_scid_next().is_some() {}
         while let Some(event) = qconn.path_event_next() {
             match event {
