@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .skip_debug([
             ".tidegate.v1.Key",
             ".tidegate.v1.Certificate",
+            ".tidegate.v1.EchKey",
             ".tidegate.v1.EnrollRequest",
         ])
         .compile_fds(descriptors)?;

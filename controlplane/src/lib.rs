@@ -29,6 +29,7 @@
 pub mod api;
 mod clock;
 pub mod config;
+pub mod ech;
 pub mod fleet;
 pub mod gateway_api;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod conditions;
 mod conflict;
 mod cors;
 mod duration;
+mod ech;
 mod endpoints;
 mod fault;
 mod filter;
@@ -55,6 +56,7 @@ pub(crate) use self::{
     certificate::check as check_key_pair,
     cors::is_origin,
     duration::milliseconds as parse_duration,
+    hostname::check_precise as check_host_name,
     matches::{METHODS, is_token},
 };
 use crate::{

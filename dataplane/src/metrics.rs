@@ -12,6 +12,8 @@ mod instruments;
 mod provider;
 mod quic;
 
+use std::sync::Arc;
+
 use opentelemetry::metrics::{Meter, MeterProvider as _, NoopMeterProvider};
 
 use self::quic::QuicMetrics;
@@ -21,6 +23,7 @@ pub use self::{
     http::{HttpMetrics, RequestEnd},
     provider::Metrics,
 };
+use crate::tls::EchCounts;
 
 /// What one shard counts. Implements the connection layer's
 /// [`Metrics`](crate::quic::metrics::Metrics).
@@ -28,6 +31,8 @@ pub use self::{
 pub struct ShardMetrics {
     /// Requests, upstreams and TCP connections.
     pub http: HttpMetrics,
+    /// Encrypted ClientHellos, over TCP and QUIC.
+    pub ech: Arc<EchCounts>,
     quic: QuicMetrics,
 }
 
@@ -35,6 +40,7 @@ impl ShardMetrics {
     fn new(meter: &Meter) -> Self {
         Self {
             http: HttpMetrics::new(meter),
+            ech: Arc::default(),
             quic: QuicMetrics::new(meter),
         }
     }

@@ -13,6 +13,7 @@ mod certificate;
 mod cidr;
 mod claims;
 mod client_validation;
+mod ech;
 mod endpoints;
 mod filters;
 mod keys;
@@ -38,6 +39,7 @@ pub use self::{
     certificate::Certificate,
     cidr::{Cidr, InvalidCidr},
     client_validation::ClientValidation,
+    ech::EchKey,
     endpoints::Endpoints,
     keys::{CidKey, Keys, SecretKey, TicketKey},
     limits::HttpLimits,

@@ -7,9 +7,11 @@
 //! with the shared keys ([`Tickets`]) and bound to listener, transport and the authorities
 //! of clients, so that a session never resumes across virtual hosts. What a handshake was
 //! made under stays with its session ([`Terms`]). Early data is for listeners that ask for it
-//! ([`EarlyData`]).
+//! ([`EarlyData`]). Where a listener has keys for encrypted ClientHellos, its whole binding
+//! reads them ([`EchCounts`]).
 
 mod early_data;
+mod ech;
 mod expiry;
 mod host;
 mod quic;
@@ -31,15 +33,16 @@ use boring::{
 };
 
 use self::host::Host;
+pub(crate) use self::quic::ACTIVE_CONNECTION_IDS;
 pub use self::{
     early_data::{EarlyData, Flight},
+    ech::EchCounts,
     host::Contexts,
     quic::quic_config,
     tcp::{AcceptError, TcpAcceptor},
     terms::Terms,
     tickets::Tickets,
 };
-pub(crate) use self::quic::ACTIVE_CONNECTION_IDS;
 use crate::snapshot::{Binding, QuicTransport};
 
 /// A binding whose TLS could not be set up.
@@ -81,6 +84,7 @@ fn root(
     tickets: &Tickets,
     contexts: &mut Contexts,
     quic: Option<(&QuicTransport, &EarlyData)>,
+    ech_counts: &Arc<EchCounts>,
 ) -> Result<SslContextBuilder, TlsError> {
     let hosts: Vec<Vec<Host>> = binding
         .listeners
@@ -95,8 +99,16 @@ fn root(
         return Err(TlsError::NoCertificate);
     }
     let mut builder = base(door, tickets)?;
+    let ech = ech::keys(binding)?;
+    if let Some(keys) = &ech {
+        builder.set_ech_keys(keys)?;
+    }
+    let ech_counts = ech.map(|_| ech_counts.clone());
     let binding = binding.clone();
     builder.set_select_certificate_callback(move |mut hello| {
+        if let Some(counts) = &ech_counts {
+            counts.note(&hello);
+        }
         let name = hello
             .servername(NameType::HOST_NAME)
             .map(str::to_ascii_lowercase);

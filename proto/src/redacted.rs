@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::v1::{Certificate, EnrollRequest, Key};
+use crate::v1::{Certificate, EchKey, EnrollRequest, Key};
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,6 +20,15 @@ impl fmt::Debug for Certificate {
     }
 }
 
+impl fmt::Debug for EchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EchKey")
+            .field("config", &self.config)
+            .field("offered", &self.offered)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for EnrollRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EnrollRequest")
@@ -32,7 +41,7 @@ impl fmt::Debug for EnrollRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::{Keys, Snapshot};
+    use crate::v1::{Keys, Listener, Snapshot};
 
     #[test]
     fn debug_output_never_shows_key_material() {
@@ -40,6 +49,14 @@ mod tests {
             certificates: vec![Certificate {
                 id: "default/site".into(),
                 private_key_pem: "PRIVATE".into(),
+                ..Default::default()
+            }],
+            listeners: vec![Listener {
+                ech_keys: vec![EchKey {
+                    config: "PUBLIC".into(),
+                    private_key: "HELLO".into(),
+                    offered: true,
+                }],
                 ..Default::default()
             }],
             keys: Some(Keys {
@@ -53,11 +70,15 @@ mod tests {
         };
         let shown = format!("{snapshot:?}");
         assert!(
-            shown.contains("default/site") && shown.contains("id: 7"),
+            ["default/site", "id: 7", "PUBLIC"]
+                .iter()
+                .all(|told| shown.contains(told)),
             "{shown}"
         );
         assert!(
-            !shown.contains("PRIVATE") && !shown.contains("TICKET"),
+            !["PRIVATE", "TICKET", "HELLO"]
+                .iter()
+                .any(|secret| shown.contains(secret)),
             "{shown}"
         );
     }

@@ -56,15 +56,20 @@ impl Authority {
         &self.pem
     }
 
-    /// Trusts this authority alone, and keeps session tickets for whoever shares it.
-    pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
-        install_provider();
+    /// This authority alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.der.clone())
             .expect("our own certificate is a trust anchor");
+        roots
+    }
+
+    /// Trusts this authority alone, and keeps session tickets for whoever shares it.
+    pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        install_provider();
         let mut config = ClientConfig::builder()
-            .with_root_certificates(roots)
+            .with_root_certificates(self.roots())
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)

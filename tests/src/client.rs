@@ -12,6 +12,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 mod attack;
+mod ech;
 mod h3;
 pub mod raw;
 mod tcp;

@@ -2,12 +2,13 @@
 
 use boring::{pkey::PKey, x509::X509};
 use bytes::Bytes;
+use k8s_openapi::api::core::v1::Secret;
 use tidegate_proto::v1;
 
 use super::{Fault, grant};
 use crate::{
     gateway_api::SecretObjectReference,
-    resources::{ObjectKey, Resources},
+    resources::{Entry, ObjectKey, Resources},
 };
 
 /// The certificate that an object refers to at `field`, and what is wrong with a newer one,
@@ -59,12 +60,7 @@ pub(super) fn resolve(
     let (chain, private_key) = (data("tls.crt")?, data("tls.key")?);
     check(chain, private_key)
         .map_err(|problem| invalid(field, format!("Secret {key}: {problem}")))?;
-    let warning = secret.held_back.as_ref().map(|why| {
-        invalid(
-            field,
-            format!("newer content of Secret {key} is refused: {why} (the one before serves on)"),
-        )
-    });
+    let warning = held_back(field, &key, secret);
     let certificate = v1::Certificate {
         id: key.to_string(),
         chain_pem: Bytes::copy_from_slice(chain),
@@ -99,6 +95,15 @@ pub(super) fn is_pem_bundle(pem: &[u8]) -> bool {
     X509::stack_from_pem(pem).is_ok_and(|certificates| !certificates.is_empty())
 }
 
-fn invalid(field: &str, problem: String) -> Fault {
+/// What is wrong with newer content of a Secret, in place of which it serves on.
+pub(super) fn held_back(field: &str, key: &ObjectKey, secret: &Entry<Secret>) -> Option<Fault> {
+    let why = secret.held_back.as_ref()?;
+    Some(invalid(
+        field,
+        format!("newer content of Secret {key} is refused: {why} (the one before serves on)"),
+    ))
+}
+
+pub(super) fn invalid(field: &str, problem: String) -> Fault {
     Fault::new("InvalidCertificateRef", format!("{field}: {problem}"))
 }

@@ -12,7 +12,7 @@ use super::{
     address::Provisioned,
     certificate,
     class::Classes,
-    conflict, created_at, grant,
+    conflict, created_at, ech, grant,
     listener::{self, ListenerPlan, Place},
     listener_set::{self, ListenerSetPlan},
     parameters,
@@ -185,6 +185,7 @@ impl<'a> GatewayPlan<'a> {
             }
             self.sets[at].listeners = start..self.listeners.len();
         }
+        ech::check_public_names(&mut self.listeners);
     }
 
     fn read_set(

@@ -14,7 +14,7 @@ pub(super) fn check(name: &str) -> Result<(), String> {
 }
 
 /// Checks the form of a host name without wildcards (RFC 1123, lower case).
-pub(super) fn check_precise(name: &str) -> Result<(), String> {
+pub(crate) fn check_precise(name: &str) -> Result<(), String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')

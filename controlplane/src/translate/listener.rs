@@ -3,7 +3,7 @@
 use tidegate_proto::v1;
 
 use super::{
-    Fault, Options, allowed, certificate, frontend, gateway::GatewayPlan, grant, hostname,
+    Fault, Options, allowed, certificate, ech, frontend, gateway::GatewayPlan, grant, hostname,
     listener_options,
 };
 use crate::{
@@ -36,6 +36,8 @@ pub(super) struct ListenerPlan<'a> {
     pub config: Option<v1::Listener>,
     /// Those that `config` names.
     pub certificates: Vec<v1::Certificate>,
+    /// Keys for encrypted ClientHellos, if it brings any.
+    pub ech: Option<ech::EchPlan>,
     /// Accepted routes.
     pub attached: u32,
 }
@@ -114,6 +116,7 @@ pub(super) fn plan<'a>(
         unresolved: kinds_fault.into_iter().collect(),
         config: None,
         certificates: Vec::new(),
+        ech: None,
         attached: 0,
     };
     let Some(protocol) = protocol else {
@@ -139,8 +142,9 @@ pub(super) fn plan<'a>(
     match checked.and_then(|settings| Ok((settings, validation?))) {
         Err(fault) => plan.refused = Some(fault),
         Ok((settings, validation)) => {
+            let keyed = resolve_ech(resources, &mut plan, settings.ech.as_deref(), &field);
             let served = protocol == v1::Protocol::Http || !plan.certificates.is_empty();
-            if served && gateway.refused.is_none() {
+            if served && keyed && gateway.refused.is_none() {
                 let mut config = config(options, gateway, &plan, protocol, settings);
                 config.client_validation = validation;
                 plan.config = Some(config);
@@ -214,7 +218,39 @@ fn check(
             "the Gateway's annotations have decided that; remove it",
         ));
     }
-    listener_options::read(gateway.annotations(), &tls.options, field)
+    let settings = listener_options::read(gateway.annotations(), &tls.options, field)?;
+    if place.set.is_some() && settings.ech.is_some() {
+        // Who has the keys of a port reads the names that its clients ask for.
+        return Err(Fault::unsupported(
+            format_args!("{field}.tls.options[{}ech]", listener_options::PREFIX),
+            "is for listeners of the Gateway itself, as it holds for the whole port; set it there",
+        ));
+    }
+    Ok(settings)
+}
+
+/// False where there should be keys and are none: what was to be hidden is not served in
+/// clear.
+fn resolve_ech(
+    resources: &Resources,
+    plan: &mut ListenerPlan<'_>,
+    secret: Option<&str>,
+    field: &str,
+) -> bool {
+    let Some(secret) = secret else {
+        return true;
+    };
+    match ech::resolve(resources, &plan.namespace, secret, field) {
+        Ok((ech, warning)) => {
+            plan.unresolved.extend(warning);
+            plan.ech = Some(ech);
+            true
+        }
+        Err(fault) => {
+            plan.unresolved.push(fault);
+            false
+        }
+    }
 }
 
 fn resolve_certificates(resources: &Resources, plan: &mut ListenerPlan<'_>, field: &str) {
@@ -289,6 +325,11 @@ fn config(
         admission: settings.admission,
         limits: None,
         client_validation: None,
+        ech_keys: plan
+            .ech
+            .as_ref()
+            .map(ech::EchPlan::to_wire)
+            .unwrap_or_default(),
         backend_certificate_id: gateway
             .backend_certificate
             .as_ref()

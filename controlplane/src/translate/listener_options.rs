@@ -16,6 +16,8 @@ pub(super) struct ListenerOptions {
     pub advertised_port: u32,
     pub quic: Option<v1::QuicTransport>,
     pub admission: Option<v1::Admission>,
+    /// Secret with keys for encrypted ClientHellos.
+    pub ech: Option<String>,
 }
 
 /// Reads `tls.options` over the Gateway's `annotations`. Keys of other domains are not
@@ -101,6 +103,12 @@ impl ListenerOptions {
                 }
                 self.quic().max_idle_timeout_ms = idle;
             }
+            "ech" => {
+                if value.is_empty() {
+                    return Err("names no Secret; name one, or remove it".to_owned());
+                }
+                self.ech = Some(value.to_owned());
+            }
             "allow" => self.admission().allow = ranges(value)?,
             "deny" => self.admission().deny = ranges(value)?,
             _ => {
@@ -143,12 +151,13 @@ fn listed(names: &[&str]) -> String {
 /// Of every key of Tidegate's.
 pub(super) const PREFIX: &str = "tidegate.dev/";
 const ADMISSION: [&str; 2] = ["allow", "deny"];
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 8] = [
     "http3",
     "advertised-port",
     "retry",
     "congestion-control",
     "max-idle-timeout",
+    "ech",
     "allow",
     "deny",
 ];

@@ -444,6 +444,15 @@ impl Registrar<'_> {
             "TLS handshakes over TCP that failed.",
             self.sum(|shard| shard.http.tls_failures.value()),
         );
+        self.counter(
+            "tidegate.tls.ech",
+            "{handshake}",
+            "Handshakes with an encrypted ClientHello where there are keys; rejected ones are of an unknown key, \
+             or encrypt nothing and look as if.",
+            self.by("outcome", &["accepted", "rejected"], |shard, index| {
+                [&shard.ech.accepted, &shard.ech.rejected][index].value()
+            }),
+        );
     }
 
     fn control(&self, control: &Arc<ControlMetrics>) {

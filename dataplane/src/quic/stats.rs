@@ -75,6 +75,7 @@ pub(crate) fn tls_info(ssl: &SslRef, alpn: &[u8], resumed: bool, early_data: boo
         client_certificate: ssl
             .peer_certificate()
             .map(|certificate| client_certificate(ssl, &certificate)),
+        ech_accepted: ssl.ech_accepted(),
     }
 }
 

@@ -97,14 +97,22 @@ impl Shard {
             .iter()
             .find(|listener| listener.http3.is_some());
         let secure = binding.scheme == Scheme::Https;
+        let ech_counts = &self.metrics.ech;
         let tls = secure
-            .then(|| TcpAcceptor::new(binding, tickets, contexts))
+            .then(|| TcpAcceptor::new(binding, tickets, contexts, ech_counts))
             .transpose()
             .map_err(tls_failed)?;
         let settings = match http3 {
             Some(listener) => Some(Settings {
-                config: quic_config(binding, &listener.quic, tickets, contexts, &self.early_data)
-                    .map_err(tls_failed)?,
+                config: quic_config(
+                    binding,
+                    &listener.quic,
+                    tickets,
+                    contexts,
+                    &self.early_data,
+                    ech_counts,
+                )
+                .map_err(tls_failed)?,
                 retry: listener.quic.retry,
                 handshake_timeout: listener.quic.handshake_timeout,
             }),

@@ -6,7 +6,7 @@ use boring::{
     ec::{EcGroup, EcKey},
     hash::MessageDigest,
     nid::Nid,
-    pkey::PKey,
+    pkey::{Id, PKey},
     x509::{X509, X509NameBuilder},
 };
 use tidegate_proto::v1;
@@ -36,6 +36,29 @@ pub(crate) fn certificate(id: &str, name: &str) -> v1::Certificate {
         id: id.into(),
         chain_pem: builder.build().to_pem().unwrap().into(),
         private_key_pem: key.private_key_to_pem_pkcs8().unwrap().into(),
+    }
+}
+
+/// A key for ClientHellos that say `public.example` in clear.
+pub(crate) fn ech_key(offered: bool) -> v1::EchKey {
+    let key = PKey::generate(Id::X25519).unwrap();
+    let (mut private_key, mut public_key) = ([0; 32], [0; 32]);
+    key.raw_private_key(&mut private_key).unwrap();
+    key.raw_public_key(&mut public_key).unwrap();
+    // RFC 9849 4: id, X25519, the key, HKDF-SHA256 with AES-128-GCM, the name, no extension.
+    let contents = [
+        &[7, 0x00, 0x20, 0, 32][..],
+        &public_key,
+        &[0, 4, 0, 1, 0, 1, 0, 14],
+        b"public.example",
+        &[0, 0],
+    ]
+    .concat();
+    let config = [&[0xfe, 0x0d, 0, contents.len() as u8][..], &contents].concat();
+    v1::EchKey {
+        config: config.into(),
+        private_key: private_key.to_vec().into(),
+        offered,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     binding::{BindingKey, Scheme},
     certificate::{Certificate, Certificates},
     client_validation::{self, ClientValidation},
+    ech::{self, EchKey},
     limits::{self, HttpLimits},
     problems::{Object, Problems},
     transport::{self, QuicTransport},
@@ -26,6 +27,8 @@ pub struct Listener {
     pub certificates: Vec<Arc<Certificate>>,
     /// `None`: clients are not asked for certificates.
     pub client_validation: Option<ClientValidation>,
+    /// For the whole port. Empty: it brings none.
+    pub ech_keys: Vec<EchKey>,
     /// `None`: HTTP/3 is off.
     pub http3: Option<Http3>,
     pub quic: Arc<QuicTransport>,
@@ -80,6 +83,7 @@ pub(super) fn parse(
     let certificates = chosen(wire, scheme, certificates, &mut object);
     let client_validation =
         client_validation::parse(wire.client_validation.as_ref(), scheme, &mut object);
+    let ech_keys = ech::parse(&wire.ech_keys, scheme, &mut object);
     let http3 = http3(wire, scheme, key.as_ref(), &mut object);
     let quic = transport::parse(&wire.quic.clone().unwrap_or_default(), &mut object);
     let admission = admission::parse(&wire.admission.clone().unwrap_or_default(), &mut object);
@@ -90,6 +94,7 @@ pub(super) fn parse(
             hostname,
             certificates,
             client_validation,
+            ech_keys: ech_keys?,
             http3,
             quic: Arc::new(quic?),
             admission: admission?,

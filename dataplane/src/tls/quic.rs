@@ -5,7 +5,7 @@ use std::sync::Arc;
 use boring::ssl::SslRef;
 use quiche::CongestionControlAlgorithm as Algorithm;
 
-use super::{Contexts, Door, EarlyData, Tickets, TlsError, root};
+use super::{Contexts, Door, EarlyData, EchCounts, Tickets, TlsError, root};
 use crate::{
     quic::QuicheConnection,
     snapshot::{Binding, CongestionControl, QuicTransport},
@@ -22,9 +22,10 @@ pub fn quic_config(
     tickets: &Tickets,
     contexts: &mut Contexts,
     early_data: &EarlyData,
+    ech_counts: &Arc<EchCounts>,
 ) -> Result<quiche::Config, TlsError> {
     let quic = Some((transport, early_data));
-    let builder = root(Door::Quic, binding, tickets, contexts, quic)?;
+    let builder = root(Door::Quic, binding, tickets, contexts, quic, ech_counts)?;
     let mut config =
         quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, builder)?;
     config.set_max_idle_timeout(idle_timeout(transport));

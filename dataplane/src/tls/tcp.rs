@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_boring::{SslStream, SslStreamBuilder};
 
-use super::{Contexts, Door, Tickets, TlsError, root};
+use super::{Contexts, Door, EchCounts, Tickets, TlsError, root};
 use crate::snapshot::Binding;
 
 /// Accepts TLS on one binding.
@@ -37,9 +37,10 @@ impl TcpAcceptor {
         binding: &Arc<Binding>,
         tickets: &Tickets,
         contexts: &mut Contexts,
+        ech_counts: &Arc<EchCounts>,
     ) -> Result<Self, TlsError> {
         Ok(Self {
-            context: root(Door::Tcp, binding, tickets, contexts, None)?.build(),
+            context: root(Door::Tcp, binding, tickets, contexts, None, ech_counts)?.build(),
         })
     }
 

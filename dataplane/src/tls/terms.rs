@@ -27,11 +27,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub(super) fn of(listener: &Listener) -> Self {
-        Self::on(None, listener)
-    }
-
-    /// On a port with these transport settings.
+    /// On a port with these transport settings, if it is QUIC's.
     pub(super) fn on(port: Option<&QuicTransport>, listener: &Listener) -> Self {
         let validation = listener.client_validation.as_ref();
         Self {

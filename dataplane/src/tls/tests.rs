@@ -39,9 +39,15 @@ fn the_largest_settings_fit_the_transport_parameters_after_a_retry() {
         ..QuicTransport::default()
     };
     let mut contexts = Contexts::default();
-    let early_data = EarlyData::default();
-    let mut config =
-        quic_config(&binding, &transport, &tickets, &mut contexts, &early_data).unwrap();
+    let mut config = quic_config(
+        &binding,
+        &transport,
+        &tickets,
+        &mut contexts,
+        &EarlyData::default(),
+        &Arc::default(),
+    )
+    .unwrap();
     config.set_stateless_reset_token(Some(7));
     let address = "127.0.0.1:443".parse().unwrap();
     let (original, retry, scid) = ([1; quiche::MAX_CONN_ID_LEN], [2; 8], [3; 17]);
@@ -66,9 +72,18 @@ fn only_what_changed_is_built_anew() {
     let early_data = EarlyData::default();
     let mut apply = |(binding, tickets): (Arc<Binding>, Tickets)| {
         let mut next = contexts.successor();
-        TcpAcceptor::new(&binding, &tickets, &mut next).unwrap();
+        let counts = Arc::default();
+        TcpAcceptor::new(&binding, &tickets, &mut next, &counts).unwrap();
         let transport = QuicTransport::default();
-        quic_config(&binding, &transport, &tickets, &mut next, &early_data).unwrap();
+        quic_config(
+            &binding,
+            &transport,
+            &tickets,
+            &mut next,
+            &early_data,
+            &counts,
+        )
+        .unwrap();
         next.settle();
         let made = next.made();
         contexts = next;
@@ -129,7 +144,7 @@ fn a_connection_stays_good_while_all_who_may_have_vouched_are_trusted() {
         (&listener(&[&one], fallback), &first, false),
     ] {
         assert_eq!(
-            Terms::of(had).suffice_for(wants),
+            Terms::on(None, had).suffice_for(wants),
             expected,
             "{:?} {:?}",
             had.client_validation,

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, get, operate, up};
+use crate::{demo, ech, get, operate, up};
 
 /// Tidegate: an HTTP/3 edge gateway whose live connections can be seen and commanded.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ pub enum Command {
     Audit(operate::audit::Args),
     /// A live table of the busiest connections
     Top(operate::top::Args),
+    /// Keys for encrypted ClientHellos
+    Ech(ech::Args),
 }
 
 #[cfg(test)]

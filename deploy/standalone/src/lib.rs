@@ -2,7 +2,7 @@
 //!
 //! `up` runs both planes in one process, with a demo where no configuration is given;
 //! `operate` has the operator's commands, which speak to the admin API of any Tidegate;
-//! `get` is a small client for trying things out. The planes do the work: nothing here
+//! `get` is a small client for trying things out; `ech` makes keys. The planes do the work: nothing here
 //! handles a packet or decides about a route. Only `main` and the tests call this crate.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod cli;
 pub mod demo;
+pub mod ech;
 pub mod get;
 pub mod operate;
 pub mod origin;
@@ -40,5 +41,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(args) => Ok(operate::status::run(args).await?),
         Command::Audit(args) => Ok(operate::audit::run(args).await?),
         Command::Top(args) => Ok(operate::top::run(args).await?),
+        Command::Ech(args) => ech::run(&args),
     }
 }

@@ -10,6 +10,7 @@ mod close;
 mod control_restart;
 mod drain;
 mod early_data;
+mod ech;
 mod echo_application;
 mod events;
 mod fetch;

@@ -327,11 +327,6 @@ impl RetryClient {
         buffer
     }
 
-    pub(crate) async fn send(&self, datagram: &[u8]) {
-        let sent = self.socket.send_to(datagram, self.server).await;
-        sent.expect("loopback sends");
-    }
-
     /// Its ClientHello takes several datagrams, each of which gets an answer.
     pub(crate) async fn forget_received(&self) {
         let (mut buffer, pause) = (vec![0; 1500], Duration::from_millis(200));

@@ -60,6 +60,14 @@ mirror! {
         client_validation: Option<ClientValidation>,
         /// Certificate that backends are shown, by id. Empty: none.
         backend_certificate_id: String,
+        /// Keys for encrypted ClientHellos, without the private ones.
+        ech_keys: Vec<EchKey>,
+    }
+
+    /// A key for encrypted ClientHellos. The private key is left out.
+    EchKey = v1::EchKey {
+        /// Clients that come with an unknown one are told it.
+        offered: bool,
     }
 
     /// Certificates that clients must show.

@@ -88,6 +88,8 @@ mirror! {
         early_data: bool,
         /// What the client showed, where a listener asks for it.
         client_certificate: Option<ClientCertificate>,
+        /// The ClientHello came encrypted, and was read.
+        ech_accepted: bool,
     }
 
     /// A certificate that a client has shown.

@@ -7,7 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
 
 use super::{document::Schema, schema::Violation};
-use crate::{gateway_api::GROUP, policy, resources::Object, translate::check_key_pair};
+use crate::{
+    ech::{self, EchKeys},
+    gateway_api::GROUP,
+    policy,
+    resources::Object,
+    translate::check_key_pair,
+};
 
 /// What a value turned out to be.
 pub(super) enum Outcome {
@@ -153,6 +159,7 @@ fn complete(object: &mut Object) -> Result<(), Refusal> {
     if let Object::Secret(secret) = object {
         merge_string_data(secret);
         check_tls(secret)?;
+        check_ech(secret)?;
     }
     Ok(())
 }
@@ -182,6 +189,20 @@ fn check_tls(secret: &Secret) -> Result<(), Refusal> {
         field: "data",
         message: message.to_owned(),
         remedy: "correct the two together",
+    })
+}
+
+/// Likewise keys for encrypted ClientHellos, which are known by their field.
+fn check_ech(secret: &Secret) -> Result<(), Refusal> {
+    let data = |name: &str| secret.data.as_ref()?.get(name).map(|value| &value.0[..]);
+    let Some(current) = data(ech::CURRENT) else {
+        return Ok(());
+    };
+    let keys = EchKeys::read(current, data(ech::PREVIOUS).unwrap_or_default());
+    keys.map(|_| ()).map_err(|error| Refusal {
+        field: "data",
+        message: error.to_string(),
+        remedy: "correct it",
     })
 }
 

@@ -24,7 +24,9 @@ fn walk(value: &Value, namespace: &str, found: &mut BTreeSet<Reference>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                if FIELDS.contains(&name.as_str()) {
+                if let (ECH_OPTION, Some(secret)) = (name.as_str(), value.as_str()) {
+                    found.insert(("Secret", ObjectKey::new(namespace, secret.trim())));
+                } else if FIELDS.contains(&name.as_str()) {
                     let many = value
                         .as_array()
                         .map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -66,6 +68,9 @@ const FIELDS: [&str; 3] = [
     "caCertificateRefs",
 ];
 
+/// In `listeners[].tls.options`.
+const ECH_OPTION: &str = "tidegate.dev/ech";
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -79,6 +84,7 @@ mod tests {
                 {"tls": {"certificateRefs": [{"name": "site"}, {"name": "other", "namespace": "certs"}]}},
                 {"tls": {"certificateRefs": [{"name": "x", "group": "example.com", "kind": "Vault"}]}},
                 {"tls": {}},
+                {"tls": {"options": {"tidegate.dev/ech": "hello", "tidegate.dev/http3": "on"}}},
             ],
             "tls": {
                 "backend": {"clientCertificateRef": {"group": "", "kind": "Secret", "name": "client"}},
@@ -98,6 +104,7 @@ mod tests {
                 "ConfigMap trust/clients",
                 "Secret certs/other",
                 "Secret default/client",
+                "Secret default/hello",
                 "Secret default/site"
             ]
         );

@@ -203,7 +203,12 @@ pub(super) fn of_listener(
         let message = match (&plan.refused, &gateway.refused) {
             (Some(_), _) => "the listener is not accepted".to_owned(),
             (None, Some(fault)) => format!("the Gateway is not accepted: {}", fault.message),
-            (None, None) => "the listener has no certificate; see ResolvedRefs".to_owned(),
+            (None, None) if plan.certificates.is_empty() => {
+                "the listener has no certificate; see ResolvedRefs".to_owned()
+            }
+            (None, None) => {
+                "the listener has no keys for encrypted ClientHellos; see ResolvedRefs".to_owned()
+            }
         };
         conditions.push(Condition::new(
             "Programmed",

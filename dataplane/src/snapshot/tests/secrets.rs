@@ -41,6 +41,43 @@ fn a_bad_key_is_refused_without_being_quoted() {
 }
 
 #[test]
+fn keys_for_encrypted_hellos_are_whole_and_one_is_offered() {
+    let with = |keys: Vec<v1::EchKey>| {
+        let mut wire = snapshot();
+        wire.listeners[0].ech_keys = keys;
+        wire
+    };
+    let good = || ech_key(true);
+    let wire = with(vec![good(), ech_key(false)]);
+    let secret = format!("{:?}", wire.listeners[0].ech_keys[0].private_key);
+    let parsed = Snapshot::try_from(wire).expect("a good snapshot");
+    let listener = parsed.listeners().find(|one| &*one.id == HTTPS);
+    assert_eq!(listener.expect("it is there").ech_keys.len(), 2);
+    assert!(!format!("{parsed:?}").contains(&secret));
+
+    let other = v1::EchKey {
+        private_key: good().private_key,
+        ..good()
+    };
+    let short = v1::EchKey {
+        private_key: vec![1; 31].into(),
+        ..good()
+    };
+    let cut = v1::EchKey {
+        config: good().config.slice(..20),
+        ..good()
+    };
+    for bad in [other, short, cut] {
+        let wire = with(vec![good(), bad]);
+        assert_refused(wire, HTTPS, "ech_keys[1]", "no ECHConfig of X25519");
+    }
+    assert_refused(with(vec![ech_key(false)]), HTTPS, "ech_keys", "offered");
+    let mut wire = snapshot();
+    wire.listeners[1].ech_keys = vec![good()];
+    assert_refused(wire, HTTP, "ech_keys", "with HTTP");
+}
+
+#[test]
 fn a_certificate_that_does_not_match_its_key_is_refused() {
     let mut wire = snapshot();
     wire.certificates[0].private_key_pem = certificate("x", "x").private_key_pem;

@@ -1,6 +1,6 @@
 //! What connections get by the name that their clients ask for.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use boring::ssl::{SslContextBuilder, SslMethod, SslRef};
 use quiche::{ConnectionId, RecvInfo};
@@ -53,8 +53,15 @@ fn handshake_on(
     let (binding, tickets) = binding(port);
     let (mut contexts, early_data) = (Contexts::default(), EarlyData::default());
     let transport = &binding.listeners[0].quic;
-    let mut config =
-        quic_config(&binding, transport, &tickets, &mut contexts, &early_data).unwrap();
+    let mut config = quic_config(
+        &binding,
+        transport,
+        &tickets,
+        &mut contexts,
+        &early_data,
+        &Arc::default(),
+    )
+    .unwrap();
     let here: SocketAddr = "127.0.0.1:443".parse().unwrap();
     let there: SocketAddr = "127.0.0.1:444".parse().unwrap();
     let accept = quiche::accept_with_buf_factory::<BytesFactory>;

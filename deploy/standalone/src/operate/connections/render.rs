@@ -212,6 +212,7 @@ fn tls(info: &TlsInfo) -> String {
         ("key exchange", info.group.clone()),
         ("resumed", yes_no(info.resumed)),
         ("early data", yes_no(info.early_data)),
+        ("encrypted hello", yes_no(info.ech_accepted)),
     ])
 }
 
