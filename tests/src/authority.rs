@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
 /// Signs certificates for the gateway's host names and for TLS upstreams.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
-    der: rustls::pki_types::CertificateDer<'static>,
+    der: CertificateDer<'static>,
 }
 
 /// A leaf certificate with its key.
@@ -23,11 +26,14 @@ pub struct Identity {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::named("Authority of a test")
+    }
+
+    /// Where there are several, each needs a name of its own.
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Authority of a test");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("the ring provider makes P-256 keys");
         let certificate = params.self_signed(&key).expect("parameters are complete");
         let (pem, der) = (certificate.pem(), certificate.der().clone());
@@ -74,6 +80,17 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
+
+    /// The same, showing this certificate to who asks for one.
+    pub fn client_as(&self, alpn: &[&str], identity: &Identity) -> Arc<ClientConfig> {
+        install_provider();
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(identity.chain(), identity.key())
+            .expect("the key belongs to the certificate");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
 }
 
 impl Default for Authority {
@@ -83,17 +100,22 @@ impl Default for Authority {
 }
 
 impl Identity {
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(self.chain_pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .expect("rcgen writes PEM")
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("rcgen writes PEM")
+    }
+
     /// A server that offers HTTP/2 and HTTP/1.1.
     pub(crate) fn server(&self, alpn: &[&str]) -> Arc<rustls::ServerConfig> {
-        use rustls::pki_types::{CertificateDer, pem::PemObject};
         install_provider();
-        let chain = CertificateDer::pem_slice_iter(self.chain_pem.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .expect("rcgen writes PEM");
-        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("rcgen writes PEM");
         let mut config = rustls::ServerConfig::builder()
             .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_single_cert(self.chain(), self.key())
             .expect("the key belongs to the certificate");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)

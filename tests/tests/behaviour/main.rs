@@ -6,6 +6,7 @@ mod admission;
 mod api;
 mod attacks;
 mod bodies;
+mod client_certificates;
 mod close;
 mod control_restart;
 mod drain;
