@@ -26,8 +26,8 @@ use std::{
 };
 
 use tokio::{
+    runtime::LocalOptions,
     sync::{mpsc, watch},
-    task::LocalSet,
 };
 
 pub use self::edges::{Applied, ShardCommand, ShardHandle, ShardReport};
@@ -227,11 +227,13 @@ fn run(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>, edges:
     if let Err(error) = sys::pin_to_cpu(index.into()) {
         tracing::debug!(shard = index, %error, "the thread is not pinned");
     }
+    // Not a `LocalSet` in a runtime: that one wakes the runtime with a system call
+    // whenever an event wakes a task.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .expect("a runtime needs an epoll descriptor, without which nothing can be served");
-    LocalSet::new().block_on(&runtime, main(index, surroundings, metrics, edges));
+    runtime.block_on(main(index, surroundings, metrics, edges));
 }
 
 async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>, edges: Edges) {
