@@ -212,37 +212,38 @@ impl SendBatch {
     /// # Errors
     /// Of the first message: `WouldBlock` when the buffer is full; `InvalidInput` or
     /// EIO where segmentation is not to be had.
-    pub(crate) fn send(
+    pub(crate) fn send<'a>(
         &mut self,
         fd: BorrowedFd<'_>,
-        transmits: &[Transmit<'_>],
+        transmits: impl Iterator<Item = Transmit<'a>>,
     ) -> io::Result<usize> {
         self.headers.clear();
         self.names.clear();
         self.iovecs.clear();
-        self.names
-            .extend(transmits.iter().map(|transmit| SockAddr::from(transmit.to)));
-        self.iovecs
-            .extend(transmits.iter().map(|transmit| libc::iovec {
+        for (index, transmit) in transmits.enumerate() {
+            self.names.push(SockAddr::from(transmit.to));
+            self.iovecs.push(libc::iovec {
                 iov_base: transmit.payload.as_ptr().cast_mut().cast(),
                 iov_len: transmit.payload.len(),
-            }));
-        self.controls
-            .resize(transmits.len(), Control([0; CONTROL_LEN]));
-        for (index, transmit) in transmits.iter().enumerate() {
+            });
+            if self.controls.len() == index {
+                self.controls.push(Control([0; CONTROL_LEN]));
+            }
             // SAFETY: all-zero is a valid `mmsghdr`.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+            let control = &mut self.controls[index].0;
+            header.msg_hdr.msg_controllen = write_control(control, &transmit) as _;
+            self.headers.push(header);
+        }
+        // The vectors grow no more: what they hold stays where it is.
+        for (index, header) in self.headers.iter_mut().enumerate() {
             header.msg_hdr.msg_name = self.names[index].as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = self.names[index].len();
             header.msg_hdr.msg_iov = &raw mut self.iovecs[index];
             header.msg_hdr.msg_iovlen = 1;
-            let control = &mut self.controls[index].0;
-            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = write_control(control, transmit) as _;
-            if header.msg_hdr.msg_controllen == 0 {
-                header.msg_hdr.msg_control = ptr::null_mut();
+            if header.msg_hdr.msg_controllen > 0 {
+                header.msg_hdr.msg_control = self.controls[index].0.as_mut_ptr().cast();
             }
-            self.headers.push(header);
         }
         // SAFETY: the headers point into vectors of `self` and into the payloads, all of
         // which outlive the call; the kernel only reads them.

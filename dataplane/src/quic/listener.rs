@@ -109,8 +109,6 @@ impl Listener {
                     self.dispatch(incoming)
                 })
                 .await?;
-            // The connections' turn, before more is taken from the socket.
-            tokio::task::yield_now().await;
         }
     }
 

@@ -105,7 +105,8 @@ impl UdpSocket {
         ReceiveBatch::new(RECEIVE_BATCH, LARGE_LEN)
     }
 
-    /// Waits for datagrams and gives each batch to `deliver`.
+    /// Waits for datagrams and gives each to `deliver`: one batch, after which connections
+    /// have their turn before more is taken from the socket.
     pub(crate) async fn receive(
         &self,
         batch: &mut ReceiveBatch,
@@ -116,7 +117,14 @@ impl UdpSocket {
         let count = loop {
             let mut guard = self.fd.readable().await?;
             match guard.try_io(|fd| batch.receive(fd.as_fd())) {
-                Ok(Ok(count)) => break count,
+                Ok(Ok(count)) => {
+                    // A batch that is not full has emptied the socket; asking once more
+                    // would only find that out.
+                    if count < RECEIVE_BATCH {
+                        guard.clear_ready();
+                    }
+                    break count;
+                }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 // ICMP errors of earlier sends: another datagram may be behind them.
                 Ok(Err(error)) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {}
@@ -155,6 +163,9 @@ impl UdpSocket {
             };
             metrics.datagrams_received(incoming.count() as u64, received.len as u64);
             deliver(incoming);
+        }
+        if count == RECEIVE_BATCH {
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -48,8 +48,6 @@ impl Shard {
                     self.relayed(frames)
                 })
                 .await?;
-            // The connections' turn, before more is taken from the socket.
-            tokio::task::yield_now().await;
         }
     }
 

@@ -113,11 +113,10 @@ impl Egress {
                 ..
             } = self;
             let pending = &messages[*sent..(*sent + MAX_MESSAGES).min(messages.len())];
-            let transmits: Vec<Transmit<'_>> = pending
+            let transmits = pending
                 .iter()
-                .map(|message| message.transmit(buffer, *wildcard))
-                .collect();
-            match batch.send(fd, &transmits) {
+                .map(|message| message.transmit(buffer, *wildcard));
+            match batch.send(fd, transmits) {
                 Ok(count) => {
                     for message in &pending[..count] {
                         metrics.datagrams_sent(message.count as u64, message.range.len() as u64);
