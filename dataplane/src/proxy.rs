@@ -326,8 +326,7 @@ impl Routed<'_> {
         };
         let content = exchange.request_body(body, framing.content_length, limits);
         let outgoing = Outgoing {
-            parts,
-            content,
+            request: Box::new(Request::from_parts(parts, content)),
             framing,
             mirrored,
         };
@@ -343,7 +342,8 @@ impl Routed<'_> {
         let mut response = match self.framing.upgrade {
             Some(_) if backend.protocol != BackendProtocol::Http2 => {
                 let idle = limits.body_idle_timeout;
-                forward::upgrade(origin, outgoing, upstream, exchange, client, idle).await?
+                let upgrade = forward::upgrade(origin, outgoing, upstream, exchange, client, idle);
+                Box::pin(upgrade).await?
             }
             // HTTP/2 has no Upgrade, and WebSocket without it is nothing.
             Some(Upgrade::WebSocket | Upgrade::Extended) => return Err(Failure::NotImplemented),

@@ -2,9 +2,16 @@
 //!
 //! Owns the time-outs of the way there and what a failure on it means for the client.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, response};
 use hyper::body::Incoming;
 use tokio::{
     task::spawn_local,
@@ -21,7 +28,7 @@ use super::{
     mirror::Mirrored,
     retry::Attempts,
     tunnel::Tunnel,
-    upstream::{Destination, Lease, Upgraded, drain},
+    upstream::{self, Destination, Lease, Upgraded, drain},
 };
 use crate::{
     balance,
@@ -32,8 +39,8 @@ use crate::{
 
 /// A request that is ready to go.
 pub(super) struct Outgoing {
-    pub(super) parts: request::Parts,
-    pub(super) content: RequestBody,
+    /// In a box, because many hands pass it on.
+    pub(super) request: Box<Request<RequestBody>>,
     pub(super) framing: Framing,
     pub(super) mirrored: Vec<Mirrored>,
 }
@@ -93,11 +100,10 @@ pub(super) async fn upgrade(
 ) -> Result<Response<Body>, Failure> {
     let extended = outgoing.framing.upgrade == Some(Upgrade::Extended);
     let metrics = &origin.shard.metrics.http;
-    let request = Request::from_parts(outgoing.parts, outgoing.content);
     let attempt = origin
         .shard
         .upstreams
-        .upgrade(upstream.to, request, metrics);
+        .upgrade(upstream.to, outgoing.request, metrics);
     let outcome = match limit(exchange.deadline(), upstream.timeout) {
         None => attempt.await,
         Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
@@ -144,7 +150,7 @@ fn received(mut head: response::Parts, exchange: &Exchange) -> response::Parts {
     head
 }
 
-/// Tries until there is a response, or no attempt is left.
+/// The response to the only attempt, or to the last of several.
 async fn respond(
     origin: &Origin,
     outgoing: Outgoing,
@@ -152,33 +158,47 @@ async fn respond(
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    let metrics = &origin.shard.metrics.http;
-    let mut attempts = Attempts::new(upstream.retry);
+    let attempts = Attempts::new(upstream.retry);
     if attempts.are_left() {
-        exchange.keep_upload();
+        // Its state is large: requests that are sent once need not carry it.
+        return Box::pin(retry(
+            origin, outgoing, upstream, interim, exchange, attempts,
+        ))
+        .await;
     }
-    let mut copy = attempts.are_left().then(|| outgoing.parts.clone());
+    let mut tried = Vec::new();
+    let attempt = pin!(async {
+        let request = outgoing.prepare(origin, interim).await?;
+        send(origin, upstream.to, &mut tried, request, interim).await
+    });
+    limited(origin, upstream, exchange, attempt).await
+}
+
+/// Tries until there is a response, or no attempt is left.
+async fn retry(
+    origin: &Origin,
+    outgoing: Outgoing,
+    upstream: Upstream<'_>,
+    interim: Interim<'_>,
+    exchange: &Rc<Exchange>,
+    mut attempts: Attempts<'_>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    exchange.keep_upload();
+    let mut copy = Some(upstream::copy(&outgoing.request, RequestBody::empty()));
     let mut first = Some(outgoing);
     let mut next = None;
     loop {
-        let limit = limit(exchange.deadline(), upstream.timeout);
-        let attempt = async {
-            let request = match (first.take(), next.take()) {
-                (Some(outgoing), _) => outgoing.prepare(origin, interim).await?,
-                (None, Some(request)) => request,
-                (None, None) => return Err(Failure::Upstream),
-            };
-            send(origin, upstream.to, &mut attempts.tried, request, interim).await
+        let outcome = {
+            let attempt = pin!(async {
+                let request = match (first.take(), next.take()) {
+                    (Some(outgoing), _) => outgoing.prepare(origin, interim).await?,
+                    (None, Some(request)) => request,
+                    (None, None) => return Err(Failure::Upstream),
+                };
+                send(origin, upstream.to, &mut attempts.tried, request, interim).await
+            });
+            limited(origin, upstream, exchange, attempt).await
         };
-        let outcome = match limit {
-            None => attempt.await,
-            Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
-                metrics.upstream_error("timeout");
-                Err(failure)
-            }),
-        };
-        // A request that broke off breaks the upstream's connection: the fault is the client's.
-        let outcome = outcome.map_err(|failure| exchange.upload_failure().unwrap_or(failure));
         let result = match &outcome {
             Ok((response, _)) => Ok(response.status()),
             Err(failure) => Err(*failure),
@@ -197,13 +217,33 @@ async fn respond(
         let Some(content) = exchange.repeat_upload() else {
             return Err(exchange.upload_failure().unwrap_or(Failure::Upstream));
         };
-        metrics.upstream_retry(again.reason);
-        let parts = match attempts.are_left() {
-            true => copy.clone(),
-            false => copy.take(),
+        origin.shard.metrics.http.upstream_retry(again.reason);
+        next = match attempts.are_left() {
+            true => copy.as_ref().map(|copy| upstream::copy(copy, content)),
+            false => copy.take().map(|mut copy| {
+                *copy.body_mut() = content;
+                copy
+            }),
         };
-        next = parts.map(|parts| Request::from_parts(parts, content));
     }
+}
+
+/// The outcome of an attempt, within its time.
+async fn limited<T>(
+    origin: &Origin,
+    upstream: Upstream<'_>,
+    exchange: &Exchange,
+    attempt: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Failure> {
+    let outcome = match limit(exchange.deadline(), upstream.timeout) {
+        None => attempt.await,
+        Some((at, failure)) => timeout_at(at, attempt).await.unwrap_or_else(|_| {
+            origin.shard.metrics.http.upstream_error("timeout");
+            Err(failure)
+        }),
+    };
+    // A request that broke off breaks the upstream's connection: the fault is the client's.
+    outcome.map_err(|failure| exchange.upload_failure().unwrap_or(failure))
 }
 
 /// When an attempt must have a response, and what it means that it has none.
@@ -230,10 +270,9 @@ impl Outgoing {
         self,
         origin: &Origin,
         interim: Interim<'_>,
-    ) -> Result<Request<RequestBody>, Failure> {
+    ) -> Result<Box<Request<RequestBody>>, Failure> {
         let Self {
-            parts,
-            mut content,
+            mut request,
             framing,
             mirrored,
         } = self;
@@ -243,12 +282,12 @@ impl Outgoing {
             interim(head);
         }
         if matches!(framing.content_length, None | Some(0)) {
-            content.settle().await?;
+            request.body_mut().settle().await?;
         }
         for mirrored in mirrored {
-            mirrored.start(origin, &content);
+            mirrored.start(origin, request.body());
         }
-        Ok(Request::from_parts(parts, content))
+        Ok(request)
     }
 }
 
@@ -256,7 +295,7 @@ async fn send(
     origin: &Origin,
     to: Destination<'_>,
     tried: &mut Vec<SocketAddr>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     interim: Interim<'_>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let shard = &origin.shard;
@@ -266,7 +305,7 @@ async fn send(
         Transport::Tcp => shard.upstreams.send(to, tried, request, metrics).await,
         Transport::Quic => {
             let interims = Interims::of(&mut request, shard.metrics.clone());
-            let response = shard.upstreams.send(to, tried, request, metrics);
+            let response = pin!(shard.upstreams.send(to, tried, request, metrics));
             interims.relay(interim, response).await
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
 };
@@ -50,8 +50,11 @@ impl Interims {
     }
 
     /// Waits for the response, and meanwhile passes on what precedes it.
-    pub(crate) async fn relay<T>(&self, to: Interim<'_>, response: impl Future<Output = T>) -> T {
-        let mut response = pin!(response);
+    pub(crate) async fn relay<T>(
+        &self,
+        to: Interim<'_>,
+        mut response: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
         std::future::poll_fn(|cx| {
             self.0.waker.register(cx.waker());
             let response = response.as_mut().poll(cx);

@@ -71,7 +71,7 @@ impl Mirrored {
             identity: self.identity.as_ref(),
             endpoints: self.configuration.endpoints.of(&self.backend.id),
         };
-        let request = Request::from_parts(self.parts, body);
+        let request = Box::new(Request::from_parts(self.parts, body));
         let metrics = &shard.metrics.http;
         let mut tried = Vec::new();
         let sending = shard.upstreams.send(to, &mut tried, request, metrics);

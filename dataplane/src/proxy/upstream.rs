@@ -62,7 +62,7 @@ impl Pools {
         &self,
         to: Destination<'_>,
         tried: &mut Vec<SocketAddr>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let pool = self.backends.pool(to.backend, to.identity);
@@ -86,7 +86,7 @@ impl Pools {
                 Err(SendError::Dial(error, unsent)) => {
                     tracing::debug!(backend = %id, %address, %error, "no connection");
                     self.balancer.connect_failed(address, Instant::now());
-                    request = *unsent;
+                    request = unsent;
                 }
                 Err(SendError::Broken(error)) => {
                     tracing::debug!(backend = %id, %address, %error, "no response");
@@ -101,7 +101,7 @@ impl Pools {
     pub(crate) async fn upgrade(
         &self,
         to: Destination<'_>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Upgraded), Failure> {
         let pool = self.backends.pool(to.backend, to.identity);
@@ -116,7 +116,7 @@ impl Pools {
                 Ok(sent) => sent,
                 Err(SendError::Dial(_, unsent)) => {
                     self.balancer.connect_failed(address, Instant::now());
-                    request = *unsent;
+                    request = unsent;
                     continue;
                 }
                 Err(SendError::Broken(_)) => return Err(Failure::Upstream),
@@ -166,6 +166,17 @@ fn no_endpoint(attempt: usize) -> Failure {
         0 => Failure::NoEndpoints,
         _ => Failure::Connect,
     }
+}
+
+/// The same request with another body.
+pub(crate) fn copy(request: &Request<RequestBody>, body: RequestBody) -> Box<Request<RequestBody>> {
+    let mut copy = Box::new(Request::new(body));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy
 }
 
 /// Reads what is left of a response that nobody wants, for the sake of its connection. Of

@@ -20,7 +20,7 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
     if let Some(mut tunnel) = body.take_tunnel() {
         stream.head(parts, false);
         let client = Client::new(tunnel.take_client(), stream.clone());
-        if !tunnel.run(client, Bytes::new()).await {
+        if !Box::pin(tunnel.run(client, Bytes::new())).await {
             stream.abort(H3_CONNECT_ERROR);
         }
         return;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     connection::{Connection, Exclusive, Fresh, Multiplexed, Stream, Upgradable, write_for_http1},
+    copy,
     dial::{DialError, Dialer},
 };
 use crate::{metrics::HttpMetrics, proxy::exchange::RequestBody};
@@ -68,7 +69,7 @@ impl Endpoint {
     /// the second time on a new connection.
     pub(super) async fn send(
         self: &Rc<Self>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         metrics: &HttpMetrics,
     ) -> Result<Sent, SendError> {
         let scheme = if self.dialer.backend.tls.is_some() {
@@ -82,17 +83,18 @@ impl Endpoint {
             let reused = waiting.is_some();
             let connection = match waiting {
                 Some(connection) => Ok((connection, false)),
-                None => self.connect(metrics).await,
+                // It is rare, and large: requests that find a connection need not carry it.
+                None => Box::pin(self.connect(metrics)).await,
             };
             let (mut connection, dialed) = match connection {
                 Ok(connection) => connection,
-                Err(error) => return Err(SendError::Dial(error, Box::new(request))),
+                Err(error) => return Err(SendError::Dial(error, request)),
             };
             if reused {
                 metrics.upstream_reuse();
             }
             let again = if reused { repeat(&request) } else { None };
-            match connection.send(request, &scheme).await {
+            match connection.send(*request, &scheme).await {
                 Ok(response) => {
                     return Ok(Sent {
                         response,
@@ -104,7 +106,7 @@ impl Endpoint {
                     let unsent = error.take_message().filter(|_| reused);
                     // What was not begun can go to any connection, what was to a new one only.
                     reuse = unsent.is_some();
-                    let Some(next) = unsent.or(again) else {
+                    let Some(next) = unsent.map(Box::new).or(again) else {
                         let error = error.into_error();
                         metrics.upstream_error(kind(&error));
                         return Err(SendError::Broken(error));
@@ -119,7 +121,7 @@ impl Endpoint {
     /// Sends a request that asks for another protocol, on a connection of its own.
     pub(super) async fn send_for_upgrade(
         self: &Rc<Self>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Upgradable), SendError> {
         let dialed = self.dialer.dial_for_upgrade(self.address).await;
@@ -128,11 +130,11 @@ impl Endpoint {
             Ok(connection) => connection,
             Err(error) => {
                 metrics.upstream_error(error.kind());
-                return Err(SendError::Dial(error, Box::new(request)));
+                return Err(SendError::Dial(error, request));
             }
         };
         write_for_http1(&mut request);
-        match connection.sender.send_request(request).await {
+        match connection.sender.send_request(*request).await {
             Ok(response) => Ok((response, connection)),
             Err(error) => {
                 metrics.upstream_error(kind(&error));
@@ -241,7 +243,7 @@ impl Multiplexed {
 
 /// A copy to send if the connection turns out to be closed: of requests that have the same
 /// effect once or twice, and no content that would be gone.
-fn repeat(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn repeat(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     let idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
@@ -249,13 +251,7 @@ fn repeat(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !idempotent || !http_body::Body::is_end_stream(request.body()) {
         return None;
     }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+    Some(copy(request, RequestBody::empty()))
 }
 
 fn kind(error: &hyper::Error) -> &'static str {

@@ -137,7 +137,7 @@ impl Client {
             endpoints,
         };
         let mut tried = Vec::new();
-        let send = self.pools.send(to, &mut tried, request, &self.metrics.http);
+        let send = (self.pools).send(to, &mut tried, Box::new(request), &self.metrics.http);
         timeout(Duration::from_secs(30), send)
             .await
             .expect("an answer in time")
@@ -382,7 +382,8 @@ async fn what_precedes_a_response_is_passed_on() {
             passed.borrow_mut().push(head.headers()["link"].clone());
         };
         let endpoints = [server.address];
-        let response = interims.relay(&pass_on, client.send(&endpoints, request));
+        let response = std::pin::pin!(client.send(&endpoints, request));
+        let response = interims.relay(&pass_on, response);
         assert_eq!(response.await.expect("a response").0.status(), 200);
         assert_eq!(*passed.borrow(), ["</a>", "</b>"]);
     };
