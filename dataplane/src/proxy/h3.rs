@@ -75,6 +75,17 @@ struct Serving {
     refused_from: Option<u64>,
     /// GOAWAY that waits for room in the control stream.
     goaway: Option<u64>,
+    /// In this turn.
+    turn: Turn,
+}
+
+/// What a turn has seen.
+#[derive(Default)]
+struct Turn {
+    /// A request began.
+    begun: bool,
+    /// There was something to write.
+    wrote: bool,
 }
 
 impl H3 {
@@ -127,6 +138,7 @@ impl ApplicationOverQuic for H3 {
             next_id: 0,
             refused_from: None,
             goaway: None,
+            turn: Turn::default(),
         });
         Ok(())
     }
@@ -157,6 +169,11 @@ impl ApplicationOverQuic for H3 {
             Some(serving) => serving.write(qconn, peer),
             None => Ok(()),
         }
+    }
+
+    fn answers_follow(&mut self) -> bool {
+        let turn = (self.serving.as_mut()).map(|serving| std::mem::take(&mut serving.turn));
+        turn.is_some_and(|turn| turn.begun && !turn.wrote)
     }
 
     fn on_drain(
@@ -307,6 +324,7 @@ impl Serving {
             return self.malformed(qconn, id);
         };
         self.requests += 1;
+        self.turn.begun = true;
         self.origin.set_peer(peer);
         let (mut stream, body) = Stream::new(id, self.ready.clone(), more_frames);
         let request = head.map(|()| body);
@@ -415,6 +433,7 @@ impl Serving {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        self.turn.wrote |= stream.has_output();
         match stream.flush(&mut self.h3, qconn) {
             Ok(false) => {}
             Ok(true) => {
@@ -443,6 +462,7 @@ impl Serving {
 
     fn send_goaway(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError> {
         let Some(id) = self.goaway else { return Ok(()) };
+        self.turn.wrote = true;
         match self.h3.send_goaway(qconn, id) {
             Ok(()) => self.goaway = None,
             Err(h3::Error::StreamBlocked) => {}

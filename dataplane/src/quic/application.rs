@@ -53,6 +53,12 @@ pub trait ApplicationOverQuic: 'static {
     /// The close to send.
     fn process_writes(&mut self, qconn: &mut QuicheConnection) -> Result<(), ApplicationError>;
 
+    /// Whether packets of this turn have begun work whose results are still to come, and
+    /// nothing was written. Then acknowledgements wait a moment, to go with the results.
+    fn answers_follow(&mut self) -> bool {
+        false
+    }
+
     /// The connection drains. Called once for each phase, in order, a round trip apart.
     ///
     /// # Errors

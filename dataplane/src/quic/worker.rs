@@ -6,6 +6,7 @@
 //! handshake is complete; it counts as half open until then, and has as long for it.
 
 mod core;
+mod delayed_ack;
 mod drain;
 mod farewell;
 mod former;
@@ -172,11 +173,19 @@ impl<A: ApplicationOverQuic> Running<A> {
                 return Ok(());
             }
             core.look_after();
-            core.transmit();
             let mut deadline = drain.deadline(&shared);
             if !core.complete {
                 let complete = shared.handshake.borrow().deadline();
                 deadline = deadline.into_iter().chain(complete).min();
+            }
+            let answers_follow = application.answers_follow() && core.complete;
+            if core.delayed_ack.waits(answers_follow, Instant::now()) {
+                deadline = deadline
+                    .into_iter()
+                    .chain(core.delayed_ack.deadline())
+                    .min();
+            } else {
+                core.transmit();
             }
             if let Some(data) = core.wait(deadline, application.wait_for_data()).await {
                 data?;

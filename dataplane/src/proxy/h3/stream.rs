@@ -185,6 +185,11 @@ impl Stream {
         self.shared.upload.borrow().is_finished()
     }
 
+    /// Whether the task has given anything that quiche did not take yet.
+    pub(super) fn has_output(&self) -> bool {
+        self.shared.download.borrow().has_output()
+    }
+
     /// Moves pieces of the response to quiche. Says whether that was all of it; `Err` is
     /// the code to reset the stream with.
     pub(super) fn flush(

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -13,7 +13,9 @@ use quiche::{PathEvent, RecvInfo};
 use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer};
+use super::{
+    delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer,
+};
 use crate::{
     quic::{
         ConnectionShutdownBehaviour, QuicheConnection,
@@ -34,6 +36,7 @@ pub(crate) struct Core {
     timer_fired: bool,
     /// The socket had no room for what is still to be sent.
     blocked: bool,
+    pub(super) delayed_ack: DelayedAck,
     bandwidth: BandwidthReporter,
     ids: Ids,
     /// What the client called this connection in its first packets.
@@ -64,6 +67,7 @@ impl Core {
             armed: None,
             timer_fired: false,
             blocked: false,
+            delayed_ack: DelayedAck::default(),
             bandwidth: BandwidthReporter::new(started),
             ids,
             initial: Some(initial),
@@ -114,6 +118,7 @@ impl Core {
             if before.is_some_and(|before| qconn.stats().recv > before) {
                 self.shared.vias.borrow_mut().learn(client, via);
             }
+            self.delayed_ack.received(incoming.count());
             received = true;
         }
         if std::mem::take(&mut self.timer_fired) {
@@ -237,6 +242,7 @@ impl Core {
 
     /// Gathers everything that may be sent now.
     pub(super) fn transmit(&mut self) {
+        self.delayed_ack.sent();
         let shared = &self.shared;
         let mut qconn = shared.qconn.borrow_mut();
         let Some(socket) = shared.endpoint.socket(shared.local) else {
@@ -334,8 +340,7 @@ impl Core {
             if let Poll::Ready(value) = data.as_mut().poll(cx) {
                 return Poll::Ready(Some(value));
             }
-            if self.armed.is_some() && self.timer.as_mut().poll(cx).is_ready() {
-                self.armed = None;
+            if self.timer_is_over(cx, deadline) {
                 self.timer_fired = true;
                 return Poll::Ready(None);
             }
@@ -356,18 +361,38 @@ impl Core {
         .await
     }
 
+    /// Whether it is time for what is next. A timer that was set for something that has
+    /// moved since is set again.
+    fn timer_is_over(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
+        while self.armed.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            if self
+                .next(deadline)
+                .is_none_or(|next| next <= Instant::now())
+            {
+                return true;
+            }
+            self.arm(deadline);
+        }
+        false
+    }
+
     /// Sets the timer. A later time than the one it has is left for when it fires: most
     /// deadlines move with every packet.
     fn arm(&mut self, deadline: Option<Instant>) {
-        let timeout = self.shared.qconn.borrow().timeout_instant();
-        let times = [timeout, deadline, self.pacer.held()];
-        let Some(next) = times.into_iter().flatten().min() else {
+        let Some(next) = self.next(deadline) else {
             return;
         };
         if self.armed.is_none_or(|armed| next < armed) {
             self.timer.as_mut().reset(next.into());
             self.armed = Some(next);
         }
+    }
+
+    fn next(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let timeout = self.shared.qconn.borrow().timeout_instant();
+        let times = [timeout, deadline, self.pacer.held()];
+        times.into_iter().flatten().min()
     }
 
     /// Completes the audit record and hands it out, once.

@@ -94,6 +94,15 @@ impl Shared {
 }
 
 impl Download {
+    /// Whether there is anything to move.
+    pub(super) fn has_output(&self) -> bool {
+        self.head.is_some()
+            || self.piece.is_some()
+            || self.reset.is_some()
+            || self.end
+            || !self.interims.is_empty()
+    }
+
     /// Says whether everything is out; `Err` is the code to reset the stream with.
     pub(super) fn flush(
         &mut self,
