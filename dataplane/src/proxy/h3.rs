@@ -75,6 +75,8 @@ struct Serving {
     refused_from: Option<u64>,
     /// GOAWAY that waits for room in the control stream.
     goaway: Option<u64>,
+    /// The client has said that it sends no further requests.
+    leaving: bool,
     /// In this turn.
     turn: Turn,
 }
@@ -138,6 +140,7 @@ impl ApplicationOverQuic for H3 {
             next_id: 0,
             refused_from: None,
             goaway: None,
+            leaving: false,
             turn: Turn::default(),
         });
         Ok(())
@@ -301,8 +304,9 @@ impl Serving {
                 self.unheard.heard(id);
                 self.cancel(qconn, id);
             }
-            // Priorities are the client's hints, and GOAWAY is about pushes.
-            h3::Event::PriorityUpdate | h3::Event::GoAway => {}
+            h3::Event::GoAway => self.leaving = true,
+            // They are the client's hints.
+            h3::Event::PriorityUpdate => {}
         }
     }
 
@@ -413,8 +417,9 @@ impl Serving {
                 _ => self.flush(qconn, id),
             }
         }
-        self.check_load()?;
-        if self.refused_from.is_some() || self.undelivered.len() >= MOST_UNDELIVERED {
+self.check_load()?;
+        let ends = self.refused_from.is_some() || self.leaving;
+        if ends || self.undelivered.len() >= MOST_UNDELIVERED {
             self.forget_delivered(qconn);
         }
         let mut read = false;
@@ -426,7 +431,15 @@ impl Serving {
             self.flush(qconn, id);
         }
         // The end of a body shows only after its last byte was read.
-        if read { self.poll(qconn, peer) } else { Ok(()) }
+        if read {
+            self.poll(qconn, peer)?;
+        }
+        // RFC 9114 5.2: nothing is left to do on the connection.
+        if self.leaving && self.streams.is_empty() && self.undelivered.is_empty() {
+            let goodbye = ConnectionShutdownBehaviour::application(H3_NO_ERROR, "");
+            return Err(ApplicationError::Close(goodbye));
+        }
+        Ok(())
     }
 
     fn flush(&mut self, qconn: &mut QuicheConnection, id: u64) {
