@@ -1,6 +1,6 @@
 //! Every `unsafe` of the data plane: batched datagram calls, their control messages, the
 //! affinity of a thread, and what BoringSSL has that `boring` does not show: the ticket-key
-//! callback, early data and how long a session lasts.
+//! callback, early data, how long a session lasts and the end of a handshake's memory.
 //!
 //! The rest of the crate sees safe functions that own or borrow what the kernel touches
 //! for exactly as long as the call lasts.
@@ -410,6 +410,12 @@ where
             callback(name, iv, cipher, hmac, making)
         });
     }
+}
+
+/// Has a session give back, once its handshake is complete, what only a handshake needs.
+pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
+    // SAFETY: the session is borrowed for the call, which sets a flag.
+    unsafe { boring_sys::SSL_set_shed_handshake_config(ssl.as_ptr(), 1) }
 }
 
 /// Lets a QUIC server session take early data (RFC 8446 4.2.10) from clients whose tickets

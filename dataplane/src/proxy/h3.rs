@@ -47,7 +47,7 @@ pub struct H3 {
     shard: Rc<Shard>,
     binding: BindingKey,
     connection: QuicConnection,
-    serving: Option<Serving>,
+    serving: Option<Box<Serving>>,
 }
 
 /// What there is once the handshake is complete.
@@ -124,7 +124,7 @@ impl ApplicationOverQuic for H3 {
             self.connection.peer_addr(),
         )
         .under(terms);
-        self.serving = Some(Serving {
+        self.serving = Some(Box::new(Serving {
             h3: h3.map_err(protocol)?,
             origin: Rc::new(origin),
             ready: Rc::default(),
@@ -142,7 +142,7 @@ impl ApplicationOverQuic for H3 {
             goaway: None,
             leaving: false,
             turn: Turn::default(),
-        });
+        }));
         Ok(())
     }
 

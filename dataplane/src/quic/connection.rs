@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::{
     ApplicationOverQuic, ConnectionShutdownBehaviour, HandshakeError, HandshakeInfo, QuicCommand,
+    QuicheConnection,
     cid::Cid,
     shared::Shared,
     stats,
@@ -50,7 +51,8 @@ impl InitialConnection {
 
     /// Gives access to the TLS session before the handshake.
     pub fn with_ssl<R>(&mut self, look: impl FnOnce(&mut SslRef) -> R) -> R {
-        look(self.core.shared.qconn.borrow_mut().as_mut())
+        let mut qconn = self.core.shared.qconn.borrow_mut();
+        look(QuicheConnection::as_mut(&mut qconn))
     }
 
     /// Facts of the handshake that is to come.

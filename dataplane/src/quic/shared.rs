@@ -39,7 +39,9 @@ pub(crate) enum Stage {
 pub(crate) struct Shared {
     pub(crate) endpoint: Rc<Endpoint>,
     pub(crate) handle: Handle,
-    pub(crate) qconn: RefCell<QuicheConnection>,
+    /// In a box: it is nearly all of what a connection's memory is, and together they would
+    /// be of a size that allocators round up far.
+    pub(crate) qconn: RefCell<Box<QuicheConnection>>,
     pub(crate) scid: Cid,
     pub(crate) local: SocketAddr,
     /// The last validated address of the client.
@@ -91,7 +93,7 @@ impl Shared {
         Self {
             endpoint,
             handle,
-            qconn: RefCell::new(qconn),
+            qconn: RefCell::new(Box::new(qconn)),
             scid,
             local,
             peer: Cell::new(peer),

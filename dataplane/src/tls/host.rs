@@ -63,6 +63,7 @@ impl Host {
     /// Goes on with a handshake under this certificate and this listener's terms.
     pub(super) fn take_over(&self, ssl: &mut SslRef) -> Result<(), TlsError> {
         ssl.set_ssl_context(&self.context)?;
+        sys::shed_handshake_config(ssl);
         // A context's verification mode is not taken over with it.
         match self.asks {
             None => ssl.set_verify(SslVerifyMode::NONE),

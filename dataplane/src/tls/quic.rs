@@ -55,7 +55,8 @@ pub fn quic_config(
         config.set_max_pacing_rate(rate);
     }
     config.set_path_challenge_recv_max_queue_len(MAX_PATH_CHALLENGES);
-    config.grease(true);
+    // A stream of nonsense on every connection would cost each of them a kilobyte or more.
+    config.grease(false);
     Ok(config)
 }
 

@@ -183,7 +183,7 @@ impl Core {
         if self.early.is_some() || !qconn.is_in_early_data() {
             return false;
         }
-        let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+        let ssl: &mut boring::ssl::SslRef = QuicheConnection::as_mut(&mut qconn);
         let mut random = [0; 32];
         ssl.client_random(&mut random);
         let host = &shared.endpoint.host;
