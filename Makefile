@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-cluster lint clean
+.PHONY: help setup run build test test-cluster bench lint clean
 
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 # One target folder for all clones: BoringSSL alone takes minutes to build.
@@ -31,6 +31,9 @@ test: setup ## run every test that needs nothing but Rust
 
 test-cluster: setup ## run what needs a Kubernetes: KUBECONFIG and TIDEGATE_IMAGE say which
 	@.ci/test-cluster
+
+bench: setup ## measure beside Envoy, Caddy, Traefik and tokio-quiche; ARGS="--only h3" and the like are passed on
+	@tests/bench/run $(ARGS)
 
 lint: setup ## check format, clippy, dependencies and charts
 	@TOOLS="$(TOOLS)" .ci/lint
