@@ -15,7 +15,7 @@ use h3_quinn::{BidiStream, OpenStreams};
 use http::{HeaderMap, Request, Response, Version};
 use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 use sha2::{Digest, Sha256};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{Answer, Target, add_headers};
 use crate::payload::hex;
@@ -27,6 +27,7 @@ pub struct H3 {
     sender: SendRequest<OpenStreams, Bytes>,
     target: Target,
     driver: JoinHandle<()>,
+    leaving: Arc<Notify>,
 }
 
 /// A body that was hashed rather than kept.
@@ -94,7 +95,15 @@ impl H3 {
                     .close_reason()
                     .unwrap_or(quinn::ConnectionError::LocallyClosed)
             })?;
+        let leaving = Arc::new(Notify::new());
+        let leave = leaving.clone();
         let driver = tokio::spawn(async move {
+            tokio::select! {
+                _ = poll_fn(|cx| driver.poll_close(cx)) => return,
+                () = leave.notified() => {}
+            }
+            // The server has to say that it is over.
+            let _closed = driver.shutdown(0).await;
             poll_fn(|cx| driver.poll_close(cx)).await;
         });
         Ok(Self {
@@ -103,6 +112,7 @@ impl H3 {
             sender,
             target: target.clone(),
             driver,
+            leaving,
         })
     }
 
@@ -208,6 +218,11 @@ impl H3 {
         };
         let ((), answer) = tokio::try_join!(upload, download)?;
         Ok(answer)
+    }
+
+    /// Says that no more requests come (GOAWAY).
+    pub fn leave(&self) {
+        self.leaving.notify_one();
     }
 
     /// Why the connection ended, once it has.

@@ -339,3 +339,28 @@ async fn the_audit_agrees_with_what_clients_counted() {
         assert_eq!(one["audit"]["connection_close_reason"], "bye");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_goodbye_gets_its_last_answer_and_is_let_go() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = gateway.h3().await;
+    let last = client.get("/gate/last");
+    let goodbye = async {
+        eventually("the request is under way", || async {
+            (upstream.active() == 1).then_some(())
+        })
+        .await;
+        client.leave();
+        upstream.open("last");
+    };
+    let (answer, ()) = tokio::join!(last, goodbye);
+    assert_eq!(answer.status, 200);
+    let ConnectionError::ApplicationClosed(frame) = within("it ends", client.closed()).await else {
+        panic!("not by the gateway");
+    };
+    assert_eq!(frame.error_code.into_inner(), H3_NO_ERROR);
+}
+
+/// RFC 9114 8.1.
+const H3_NO_ERROR: u64 = 0x100;

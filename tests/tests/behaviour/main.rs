@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acknowledge;
 mod admission;
 mod api;
 mod attacks;
