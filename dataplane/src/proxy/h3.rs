@@ -76,7 +76,7 @@ struct Serving {
     /// GOAWAY that waits for room in the control stream.
     goaway: Option<u64>,
     /// The client has said that it sends no further requests.
-    leaving: bool,
+    client_goaway: bool,
     /// In this turn.
     turn: Turn,
 }
@@ -140,7 +140,7 @@ impl ApplicationOverQuic for H3 {
             next_id: 0,
             refused_from: None,
             goaway: None,
-            leaving: false,
+            client_goaway: false,
             turn: Turn::default(),
         }));
         Ok(())
@@ -304,7 +304,7 @@ impl Serving {
                 self.unheard.heard(id);
                 self.cancel(qconn, id);
             }
-            h3::Event::GoAway => self.leaving = true,
+            h3::Event::GoAway => self.client_goaway = true,
             // They are the client's hints.
             h3::Event::PriorityUpdate => {}
         }
@@ -417,8 +417,8 @@ impl Serving {
                 _ => self.flush(qconn, id),
             }
         }
-self.check_load()?;
-        let ends = self.refused_from.is_some() || self.leaving;
+        self.check_load()?;
+        let ends = self.refused_from.is_some() || self.client_goaway;
         if ends || self.undelivered.len() >= MOST_UNDELIVERED {
             self.forget_delivered(qconn);
         }
@@ -435,7 +435,7 @@ self.check_load()?;
             self.poll(qconn, peer)?;
         }
         // RFC 9114 5.2: nothing is left to do on the connection.
-        if self.leaving && self.streams.is_empty() && self.undelivered.is_empty() {
+        if self.client_goaway && self.streams.is_empty() && self.undelivered.is_empty() {
             let goodbye = ConnectionShutdownBehaviour::application(H3_NO_ERROR, "");
             return Err(ApplicationError::Close(goodbye));
         }
