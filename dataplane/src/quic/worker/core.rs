@@ -36,6 +36,8 @@ pub(crate) struct Core {
     timer_fired: bool,
     /// The socket had no room for what is still to be sent.
     blocked: bool,
+    /// There may be more to send than a turn takes.
+    unfinished: bool,
     pub(super) delayed_ack: DelayedAck,
     bandwidth: BandwidthReporter,
     ids: Ids,
@@ -67,6 +69,7 @@ impl Core {
             armed: None,
             timer_fired: false,
             blocked: false,
+            unfinished: false,
             delayed_ack: DelayedAck::default(),
             bandwidth: BandwidthReporter::new(started),
             ids,
@@ -251,7 +254,7 @@ impl Core {
         let metrics = shared.endpoint.host.metrics();
         let relay = &shared.endpoint.tables.relay;
         let vias = shared.vias.borrow();
-        let mut relayed = 0;
+        let (mut relayed, mut taken) = (0, 0);
         let limit = self.mtu.limit();
         shared.datagram_limit.set(limit);
         self.blocked = socket.transmit(|egress| {
@@ -266,6 +269,11 @@ impl Core {
                 let Some(room) = egress.room() else {
                     return true;
                 };
+                if taken == MOST_DATAGRAMS {
+                    self.unfinished = true;
+                    return false;
+                }
+                taken += 1;
                 let size = limit.map_or(room.len(), |limit| limit.min(room.len()));
                 let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size]) else {
                     return false;
@@ -330,6 +338,11 @@ impl Core {
         deadline: Option<Instant>,
         data: D,
     ) -> Option<D::Output> {
+        if std::mem::take(&mut self.unfinished) {
+            // After what was gathered has left, and acknowledgements have come in.
+            tokio::task::yield_now().await;
+            return None;
+        }
         let mut data = pin!(data);
         self.arm(deadline);
         let mut asked_for_room = false;
@@ -559,5 +572,8 @@ fn count(shared: &Shared, record: &v1::Connection, by: ClosedBy) {
 
 /// RFC 9000 20.1.
 const INTERNAL_ERROR: u64 = 0x01;
+/// What a connection sends in one turn. More at once would overflow the socket of a client
+/// that is near, where there is no pacing, and keep the others waiting.
+const MOST_DATAGRAMS: usize = 64;
 /// A client that changes its address all the time does not make the record grow.
 const MAX_PATH_CHANGES: usize = 64;
