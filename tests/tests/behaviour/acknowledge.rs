@@ -1,5 +1,7 @@
 //! Acknowledgements share the packets of answers, and come in time where there is no answer.
 
+use std::time::{Duration, Instant};
+
 use tidegate_tests::{Gateway, H3, Upstream, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -9,14 +11,17 @@ async fn a_request_is_acknowledged_with_its_answer() {
     let client = gateway.h3().await;
     client.get("/").await;
     let before = packets_sent(&gateway, &client).await;
+    let mut late = 0;
     for _ in 0..REQUESTS {
+        let began = Instant::now();
         client.get("/").await;
+        // An answer that takes so long is preceded by an acknowledgement.
+        late += u64::from(began.elapsed() >= LONGEST_WAIT);
     }
     let sent = packets_sent(&gateway, &client).await - before;
-    // An answer that takes long is preceded by an acknowledgement.
     assert!(
-        (REQUESTS..REQUESTS * 3 / 2).contains(&sent),
-        "{sent} packets for {REQUESTS} answers"
+        (REQUESTS..REQUESTS + late + REQUESTS / 4).contains(&sent),
+        "{sent} packets for {REQUESTS} answers, {late} of them late"
     );
 }
 
@@ -44,3 +49,5 @@ async fn packets_sent(gateway: &Gateway, client: &H3) -> u64 {
 }
 
 const REQUESTS: u64 = 40;
+/// What the gateway waits for an answer, less than what the client sees of it.
+const LONGEST_WAIT: Duration = Duration::from_millis(15);
