@@ -84,8 +84,8 @@ struct Serving {
 /// What a turn has seen.
 #[derive(Default)]
 struct Turn {
-    /// A request began.
-    begun: bool,
+    /// A request began, or came to its end: clients send the end in a packet of its own.
+    asked: bool,
     /// There was something to write.
     wrote: bool,
 }
@@ -176,7 +176,7 @@ impl ApplicationOverQuic for H3 {
 
     fn answers_follow(&mut self) -> bool {
         let turn = (self.serving.as_mut()).map(|serving| std::mem::take(&mut serving.turn));
-        turn.is_some_and(|turn| turn.begun && !turn.wrote)
+        turn.is_some_and(|turn| turn.asked && !turn.wrote)
     }
 
     fn on_drain(
@@ -298,6 +298,7 @@ impl Serving {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.finish_upload();
                     stream.serve_early();
+                    self.turn.asked = true;
                 }
             }
             h3::Event::Reset(_) => {
@@ -328,7 +329,7 @@ impl Serving {
             return self.malformed(qconn, id);
         };
         self.requests += 1;
-        self.turn.begun = true;
+        self.turn.asked = true;
         self.origin.set_peer(peer);
         let (mut stream, body) = Stream::new(id, self.ready.clone(), more_frames);
         let request = head.map(|()| body);

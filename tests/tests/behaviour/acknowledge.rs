@@ -11,7 +11,8 @@ async fn a_request_is_acknowledged_with_its_answer() {
     let client = gateway.h3().await;
     client.get("/").await;
     let before = packets_sent(&gateway, &client).await;
-    let mut late = 0;
+    let frames = || client.connection.stats().frame_tx.stream;
+    let (mut late, asked) = (0, frames());
     for _ in 0..REQUESTS {
         let began = Instant::now();
         client.get("/").await;
@@ -19,9 +20,11 @@ async fn a_request_is_acknowledged_with_its_answer() {
         late += u64::from(began.elapsed() >= LONGEST_WAIT);
     }
     let sent = packets_sent(&gateway, &client).await - before;
+    // The end of a request may come in a packet of its own, after the answer.
+    let excused = late + (frames() - asked - REQUESTS);
     assert!(
-        (REQUESTS..REQUESTS + late + REQUESTS / 4).contains(&sent),
-        "{sent} packets for {REQUESTS} answers, {late} of them late"
+        (REQUESTS..REQUESTS + excused + REQUESTS / 4).contains(&sent),
+        "{sent} packets for {REQUESTS} answers, {excused} excused"
     );
 }
 
