@@ -17,7 +17,9 @@ mod h3;
 pub mod raw;
 mod tcp;
 
-pub use attack::{HostileRun, attack, data_frame, fields, request_fields, stream_bytes};
+pub use attack::{
+    HostileRun, attack, attack_bare, data_frame, fields, request_fields, stream_bytes,
+};
 pub use h3::{Download, H3};
 pub use tcp::{Tcp, Wire};
 

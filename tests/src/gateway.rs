@@ -1,7 +1,7 @@
 //! A gateway of a test: both planes in this process, their folder and their ports.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -52,6 +52,9 @@ pub struct Builder {
     relaying: bool,
     absence: Duration,
     process: Option<&'static str>,
+    address: IpAddr,
+    /// Host names of the certificate beside the usual ones.
+    more_names: Vec<String>,
 }
 
 impl Default for Builder {
@@ -66,6 +69,8 @@ impl Default for Builder {
             relaying: false,
             absence: Duration::from_secs(60),
             process: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            more_names: Vec::new(),
         }
     }
 }
@@ -111,6 +116,23 @@ impl Builder {
         }
     }
 
+    /// Listens on the IPv6 loopback address instead.
+    pub fn ipv6(self) -> Self {
+        Self {
+            address: Ipv6Addr::LOCALHOST.into(),
+            ..self
+        }
+    }
+
+    /// Makes the certificate larger by so many host names.
+    pub fn more_names(self, count: usize) -> Self {
+        let name = |index| format!("one-of-many-names-{index}.site.test");
+        Self {
+            more_names: (0..count).map(name).collect(),
+            ..self
+        }
+    }
+
     /// Metrics and traces of the dataplane go to this collector.
     pub fn otlp(self, sink: &OtlpSink) -> Self {
         Self {
@@ -143,14 +165,13 @@ impl Builder {
         let home = tempfile::tempdir().expect("the system has a folder for temporary files");
         let folder = Folder::new(&home.path().join("resources")).expect("the folder is ours");
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (https, http) = (loopback(free_port()), loopback(free_port()));
+        let (https, http) = (free_port(), free_port());
         let authority = Authority::new();
         folder.gateway_class();
-        folder.secret(
-            "site",
-            &authority.issue(&[SERVER_NAME, "*.site.test", "other.test"]),
-        );
-        folder.gateway(&self.listeners(https.port(), http.port()));
+        let mut names = vec![SERVER_NAME, "*.site.test", "other.test"];
+        names.extend(self.more_names.iter().map(String::as_str));
+        folder.secret("site", &authority.issue(&names));
+        folder.gateway_at(self.address, &self.listeners(https, http));
         fill(&folder);
 
         let any = loopback(0);
@@ -177,8 +198,8 @@ impl Builder {
             folder,
             tls: authority.client(&["h3"]),
             authority,
-            https,
-            http,
+            https: (self.address, https).into(),
+            http: (self.address, http).into(),
             control: Some(control),
             dataplane,
             process,
@@ -435,8 +456,10 @@ impl Gateway {
 
     /// Writes the Gateway again with other `tls.options` of its HTTPS listener.
     pub fn rewrite_gateway(&self, builder: &Builder) {
-        self.folder
-            .gateway(&builder.listeners(self.https.port(), self.http.port()));
+        self.folder.gateway_at(
+            builder.address,
+            &builder.listeners(self.https.port(), self.http.port()),
+        );
     }
 }
 

@@ -25,8 +25,8 @@ mod upstream;
 pub use admin::{Admin, Close, Events};
 pub use authority::{Authority, Identity};
 pub use client::{
-    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, body_of, data_frame, empty,
-    fields, raw, request_fields, stream_body, stream_bytes,
+    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, attack_bare, body_of,
+    data_frame, empty, fields, raw, request_fields, stream_body, stream_bytes,
 };
 pub use datagrams::{Forge, Kind};
 pub use echo::{EchoServer, Noted, Notes, Policy};
@@ -36,6 +36,6 @@ pub use metrics::Samples;
 pub use otlp::OtlpSink;
 pub use payload::{Payload, sha256_hex};
 pub use process::Process;
-pub use relay::{Faults, Relay};
+pub use relay::{Faults, Link, PacketType, Passed, Relay};
 pub use resources::Folder;
 pub use upstream::{RawUpstream, Reply, Seen, SeenBody, Upstream};

@@ -1,11 +1,11 @@
-//! A UDP relay between clients and the gateway: it loses, repeats and reorders datagrams
-//! by a seeded generator, makes the way longer, gives a client a new address as a NAT does,
-//! and counts bytes.
+//! A UDP relay between clients and the gateway: it loses, bends, repeats and reorders
+//! datagrams by a seeded generator, is as slow as a link that a test asks for, gives a client
+//! a new address as a NAT does, and notes what passes.
 
 use std::{
     collections::HashMap,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{
     net::UdpSocket,
     sync::{mpsc, watch},
@@ -21,23 +20,19 @@ use tokio::{
     time::sleep_until,
 };
 
+mod lane;
+mod wire;
+
+use lane::Lane;
+pub use lane::{Faults, Link};
+use wire::Wire;
+pub use wire::{PacketType, Passed};
+
 const LONGEST_DATAGRAM: usize = 65_536;
 /// Datagrams that wait for the relay; a full queue loses, as a router's does.
 const QUEUE: usize = 4096;
-
-/// Probabilities from 0 to 1, for each direction alike, and the round trip.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    pub loss: f64,
-    pub repeat: f64,
-    /// Of being held back until the next datagram has gone.
-    pub reorder: f64,
-    /// Bytes; longer datagrams from the gateway vanish.
-    pub mtu: Option<usize>,
-    /// How long datagrams towards the gateway take: all of the round trip.
-    pub delay: Duration,
-    pub seed: u64,
-}
+/// Longer than any delay of a link.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A running relay; dropped, it is gone.
 pub struct Relay {
@@ -50,11 +45,14 @@ pub struct Relay {
 
 #[derive(Clone, Debug)]
 struct Orders {
-    faults: Faults,
     /// Each new value gives every client a new address towards the gateway.
     rebinding: u64,
+    /// A new address is another host's, not only another port.
+    roaming: bool,
     /// Nothing goes through.
     cut: bool,
+    /// Bytes; longer datagrams from the gateway vanish.
+    mtu: Option<usize>,
 }
 
 #[derive(Default)]
@@ -66,6 +64,7 @@ struct Counters {
     sources: Mutex<Vec<SocketAddr>>,
     /// Of datagrams from the gateway.
     arrivals: Mutex<Vec<Instant>>,
+    wire: Wire,
 }
 
 impl Relay {
@@ -74,19 +73,28 @@ impl Relay {
     }
 
     pub async fn with(gateway: SocketAddr, faults: Faults) -> Self {
-        let front = Arc::new(
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-                .await
-                .expect("loopback binds"),
-        );
+        Self::over(gateway, faults, Link::default()).await
+    }
+
+    /// With faults, and over a link that is as slow as a real one.
+    pub async fn over(gateway: SocketAddr, faults: Faults, link: Link) -> Self {
+        let front = UdpSocket::bind((loopback(gateway), 0)).await;
+        let front = Arc::new(front.expect("loopback binds"));
         let address = front.local_addr().expect("it is bound");
         let (control, orders) = watch::channel(Orders {
-            faults,
             rebinding: 0,
+            roaming: false,
             cut: false,
+            mtu: faults.mtu,
         });
         let counters = Arc::<Counters>::default();
-        let task = tokio::spawn(run(front, gateway, orders, counters.clone()));
+        let way = Way {
+            gateway,
+            faults,
+            link,
+            counters: counters.clone(),
+        };
+        let task = tokio::spawn(run(front, way, orders));
         Self {
             address,
             control,
@@ -108,13 +116,27 @@ impl Relay {
 
     /// Longer datagrams from the gateway vanish from now on.
     pub fn narrow(&self, mtu: usize) {
-        self.control
-            .send_modify(|orders| orders.faults.mtu = Some(mtu));
+        self.control.send_modify(|orders| orders.mtu = Some(mtu));
+    }
+
+    /// From now on a new address is another host's as well.
+    pub fn roam(&self) {
+        self.control.send_modify(|orders| orders.roaming = true);
     }
 
     /// Lets nothing through, as when a client loses its network.
     pub fn cut(&self) {
         self.control.send_modify(|orders| orders.cut = true);
+    }
+
+    /// Lets datagrams through again.
+    pub fn mend(&self) {
+        self.control.send_modify(|orders| orders.cut = false);
+    }
+
+    /// The first datagrams that reached the gateway or came from it, in order.
+    pub fn passed(&self) -> Vec<Passed> {
+        self.counters.wire.passed()
     }
 
     /// Bytes towards the gateway.
@@ -127,7 +149,7 @@ impl Relay {
         self.counters.bytes_down.load(Ordering::SeqCst)
     }
 
-    /// When each datagram came from the gateway.
+    /// When datagrams came from the gateway.
     pub fn arrivals(&self) -> Vec<Instant> {
         self.counters
             .arrivals
@@ -152,191 +174,140 @@ impl Drop for Relay {
     }
 }
 
-async fn run(
-    front: Arc<UdpSocket>,
+/// The address of this host to use where the gateway has that one.
+fn loopback(gateway: SocketAddr) -> IpAddr {
+    match gateway {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// What all clients of a relay share.
+#[derive(Clone)]
+struct Way {
     gateway: SocketAddr,
-    orders: watch::Receiver<Orders>,
+    faults: Faults,
+    link: Link,
     counters: Arc<Counters>,
-) {
-    let mut clients: HashMap<SocketAddr, mpsc::Sender<(Instant, Vec<u8>)>> = HashMap::new();
+}
+
+async fn run(front: Arc<UdpSocket>, way: Way, orders: watch::Receiver<Orders>) {
+    let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
     let mut flows = JoinSet::new();
     let mut buffer = vec![0; LONGEST_DATAGRAM];
     loop {
         let Ok((length, client)) = front.recv_from(&mut buffer).await else {
             continue;
         };
+        let index = clients.len() as u64;
         let queue = clients.entry(client).or_insert_with(|| {
             let (sender, datagrams) = mpsc::channel(QUEUE);
+            let lane = |salt, link| Lane::new(way.faults, link, salt | index << 2);
+            let delay = way.link.delay + way.faults.delay;
+            let upwards = Link { delay, ..way.link };
             let flow = Flow {
+                index,
                 client,
-                gateway,
                 front: front.clone(),
-                counters: counters.clone(),
-                waiting: None,
-                up: Lane::new(orders.borrow().faults, 1),
-                down: Lane::new(orders.borrow().faults, 2),
+                way: way.clone(),
+                up: lane(1, upwards),
+                down: lane(2, way.link),
+                moves: 0,
             };
             flows.spawn(flow.run(datagrams, orders.clone()));
             sender
         });
-        let due = Instant::now() + orders.borrow().faults.delay;
-        let _ = queue.try_send((due, buffer[..length].to_vec()));
+        let _ = queue.try_send(buffer[..length].to_vec());
     }
 }
 
 /// One client's datagrams, both ways.
 struct Flow {
+    index: u64,
     client: SocketAddr,
-    gateway: SocketAddr,
     front: Arc<UdpSocket>,
-    counters: Arc<Counters>,
-    /// The next datagram for the gateway, and when it may go.
-    waiting: Option<(Instant, Vec<u8>)>,
+    way: Way,
     up: Lane,
     down: Lane,
+    /// How often the client got another host's address.
+    moves: u8,
 }
 
 impl Flow {
     async fn run(
         mut self,
-        mut datagrams: mpsc::Receiver<(Instant, Vec<u8>)>,
+        mut datagrams: mpsc::Receiver<Vec<u8>>,
         orders: watch::Receiver<Orders>,
     ) -> io::Result<()> {
+        let counters = self.way.counters.clone();
         let mut rebinding = orders.borrow().rebinding;
-        let mut back = self.socket().await?;
+        let mut back = self.socket(false).await?;
         let mut buffer = vec![0; LONGEST_DATAGRAM];
         loop {
-            let due = self.waiting.as_ref().map(|(due, _)| (*due).into());
+            let due = self.up.due().into_iter().chain(self.down.due()).min();
             tokio::select! {
-                datagram = datagrams.recv(), if due.is_none() => {
+                datagram = datagrams.recv() => {
                     let Some(datagram) = datagram else { return Ok(()) };
-                    self.waiting = Some(datagram);
-                }
-                () = async { sleep_until(due.expect("it waits")).await }, if due.is_some() => {
-                    let Some((_, datagram)) = self.waiting.take() else { continue };
                     let order = orders.borrow().clone();
-                    if order.cut {
+                    if order.cut || self.up.loses_next() {
                         continue;
                     }
-                    let rebound = order.rebinding != rebinding;
-                    if rebound {
+                    if order.rebinding != rebinding {
+                        // What is under way arrives from where it was sent.
+                        self.deliver_up(&back, None).await;
                         rebinding = order.rebinding;
-                        back = self.socket().await?;
+                        back = self.socket(order.roaming).await?;
+                        counters.rebound.fetch_add(1, Ordering::SeqCst);
                     }
-                    for datagram in self.up.pass(datagram) {
-                        self.counters.bytes_up.fetch_add(datagram.len() as u64, Ordering::SeqCst);
-                        let _ = back.send(&datagram).await;
-                    }
-                    if rebound {
-                        self.counters.rebound.fetch_add(1, Ordering::SeqCst);
-                    }
+                    self.up.take(datagram, Instant::now());
                 }
                 received = back.recv(&mut buffer) => {
                     // A refused port shows as an error here; the next datagram may do better.
                     let Ok(length) = received else { continue };
-                    self.counters.bytes_down.fetch_add(length as u64, Ordering::SeqCst);
-                    self.counters.arrivals.lock().expect("no panic holds it").push(Instant::now());
-                    let (cut, mtu) = {
-                        let orders = orders.borrow();
-                        (orders.cut, orders.faults.mtu)
-                    };
-                    if cut || mtu.is_some_and(|mtu| length > mtu) {
+                    counters.bytes_down.fetch_add(length as u64, Ordering::SeqCst);
+                    counters.arrivals.lock().expect("no panic holds it").push(Instant::now());
+                    counters.wire.note(self.index, false, &buffer[..length]);
+                    let order = orders.borrow().clone();
+                    if order.cut || order.mtu.is_some_and(|mtu| length > mtu) {
                         continue;
                     }
-                    for datagram in self.down.pass(buffer[..length].to_vec()) {
-                        let _ = self.front.send_to(&datagram, self.client).await;
-                    }
+                    self.down.take(buffer[..length].to_vec(), Instant::now());
                 }
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            }
+            let now = Instant::now();
+            self.deliver_up(&back, Some(now)).await;
+            for datagram in self.down.arrived(now) {
+                let _ = self.front.send_to(&datagram, self.client).await;
             }
         }
     }
 
-    async fn socket(&self) -> io::Result<UdpSocket> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        socket.connect(self.gateway).await?;
-        self.counters
-            .sources
-            .lock()
-            .expect("no panic holds it")
-            .push(socket.local_addr()?);
+    /// Sends what has arrived by then, or all there is.
+    async fn deliver_up(&mut self, back: &UdpSocket, by: Option<Instant>) {
+        let counters = &self.way.counters;
+        let by = by.unwrap_or_else(|| Instant::now() + LONG);
+        for datagram in self.up.arrived(by) {
+            let length = datagram.len() as u64;
+            counters.bytes_up.fetch_add(length, Ordering::SeqCst);
+            counters.wire.note(self.index, true, &datagram);
+            let _ = back.send(&datagram).await;
+        }
+    }
+
+    async fn socket(&mut self, roaming: bool) -> io::Result<UdpSocket> {
+        let gateway = self.way.gateway;
+        let address = match (loopback(gateway), roaming) {
+            (IpAddr::V4(_), true) => {
+                self.moves += 1;
+                Ipv4Addr::new(127, 0, 1, self.moves).into()
+            }
+            (address, _) => address,
+        };
+        let socket = UdpSocket::bind((address, 0)).await?;
+        socket.connect(gateway).await?;
+        let sources = &self.way.counters.sources;
+        (sources.lock().expect("no panic holds it")).push(socket.local_addr()?);
         Ok(socket)
-    }
-}
-
-/// One direction, with its faults.
-struct Lane {
-    faults: Faults,
-    random: StdRng,
-    held: Option<Vec<u8>>,
-}
-
-impl Lane {
-    fn new(faults: Faults, salt: u64) -> Self {
-        Self {
-            faults,
-            random: StdRng::seed_from_u64(faults.seed ^ salt),
-            held: None,
-        }
-    }
-
-    fn pass(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
-        let Faults {
-            loss,
-            repeat,
-            reorder,
-            ..
-        } = self.faults;
-        if self.random.random_bool(loss) {
-            return self.held.take().into_iter().collect();
-        }
-        if self.held.is_none() && self.random.random_bool(reorder) {
-            self.held = Some(datagram);
-            return Vec::new();
-        }
-        let mut out = vec![datagram];
-        if self.random.random_bool(repeat) {
-            out.push(out[0].clone());
-        }
-        out.extend(self.held.take());
-        out
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lane_without_faults_changes_nothing() {
-        let mut lane = Lane::new(Faults::default(), 0);
-        assert_eq!(lane.pass(vec![1]), [vec![1]]);
-        assert_eq!(lane.pass(vec![2]), [vec![2]]);
-    }
-
-    #[test]
-    fn a_held_datagram_follows_the_next_one() {
-        let mut lane = Lane::new(
-            Faults {
-                reorder: 1.0,
-                ..Faults::default()
-            },
-            0,
-        );
-        assert!(lane.pass(vec![1]).is_empty());
-        assert_eq!(lane.pass(vec![2]), [vec![2], vec![1]]);
-    }
-
-    #[test]
-    fn losses_come_at_the_rate_that_was_asked_for() {
-        let mut lane = Lane::new(
-            Faults {
-                loss: 0.25,
-                seed: 7,
-                ..Faults::default()
-            },
-            0,
-        );
-        let arrived: usize = (0..4000).map(|_| lane.pass(vec![0]).len()).sum();
-        assert!((2850..3150).contains(&arrived), "{arrived}");
     }
 }

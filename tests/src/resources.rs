@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -41,6 +41,11 @@ impl Folder {
 
     /// A Gateway named `edge`, on loopback.
     pub fn gateway(&self, listeners: &Value) {
+        self.gateway_at(Ipv4Addr::LOCALHOST.into(), listeners);
+    }
+
+    /// A Gateway named `edge`, on this address.
+    pub(crate) fn gateway_at(&self, address: IpAddr, listeners: &Value) {
         self.object(
             "gateway",
             &json!({
@@ -49,7 +54,7 @@ impl Folder {
                 "metadata": metadata("edge"),
                 "spec": {
                     "gatewayClassName": "tidegate",
-                    "addresses": [{"type": "IPAddress", "value": "127.0.0.1"}],
+                    "addresses": [{"type": "IPAddress", "value": address}],
                     "listeners": listeners,
                 },
             }),
@@ -126,6 +131,20 @@ impl Folder {
                 "spec": spec,
             }),
         );
+    }
+
+    /// A QUICPolicy of the Gateway.
+    pub fn quic_policy(&self, spec: &Value) {
+        let mut policy = json!({
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "QUICPolicy",
+            "metadata": metadata("quic"),
+            "spec": spec,
+        });
+        policy["spec"]["targetRefs"] = json!([
+            {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"},
+        ]);
+        self.object("policy", &policy);
     }
 
     /// One file with one object.

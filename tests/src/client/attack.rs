@@ -26,9 +26,17 @@ pub struct HostileRun {
     summary: ConnectionSummary,
 }
 
-/// Runs the actions over a connection of their own, waits until the streams in `finished`
-/// have ended or the connection has, and closes it.
+/// Runs the actions over a connection of their own that begins with a control stream and
+/// SETTINGS, waits until the streams in `finished` have ended or the connection has, and
+/// closes it.
 pub async fn attack(target: &Target, actions: Vec<Action>, finished: &[u64]) -> HostileRun {
+    let mut script = honest_settings();
+    script.extend(actions);
+    attack_bare(target, script, finished).await
+}
+
+/// The same, without a control stream.
+pub async fn attack_bare(target: &Target, mut script: Vec<Action>, finished: &[u64]) -> HostileRun {
     let address: SocketAddr = target.address;
     let mut config = Config::new()
         .with_host_port(format!("{}:{}", target.server_name, address.port()))
@@ -38,7 +46,30 @@ pub async fn attack(target: &Target, actions: Vec<Action>, finished: &[u64]) -> 
         .build()
         .expect("host and port are given");
     config.max_streams_uni = 100;
-    let mut script = vec![
+    script.extend(finished.iter().map(|&stream_id| Action::Wait {
+        wait_type: WaitType::StreamEvent(StreamEvent {
+            stream_id,
+            event_type: StreamEventType::Finished,
+        }),
+    }));
+    let error = ConnectionError {
+        is_app: true,
+        error_code: 0x100,
+        reason: Vec::new(),
+    };
+    script.push(Action::ConnectionClose { error });
+    script.push(Action::FlushPackets);
+    let run = move || sync_client::connect(config, script, None);
+    let summary = tokio::task::spawn_blocking(run)
+        .await
+        .expect("h3i does not panic");
+    HostileRun {
+        summary: summary.expect("the handshake succeeds"),
+    }
+}
+
+fn honest_settings() -> Vec<Action> {
+    vec![
         Action::OpenUniStream {
             stream_id: CONTROL_STREAM,
             fin_stream: false,
@@ -60,28 +91,7 @@ pub async fn attack(target: &Target, actions: Vec<Action>, finished: &[u64]) -> 
             },
             expected_result: ExpectedStreamSendResult::Ok,
         },
-    ];
-    script.extend(actions);
-    script.extend(finished.iter().map(|&stream_id| Action::Wait {
-        wait_type: WaitType::StreamEvent(StreamEvent {
-            stream_id,
-            event_type: StreamEventType::Finished,
-        }),
-    }));
-    let error = ConnectionError {
-        is_app: true,
-        error_code: 0x100,
-        reason: Vec::new(),
-    };
-    script.push(Action::ConnectionClose { error });
-    script.push(Action::FlushPackets);
-    let run = move || sync_client::connect(config, script, None);
-    let summary = tokio::task::spawn_blocking(run)
-        .await
-        .expect("h3i does not panic");
-    HostileRun {
-        summary: summary.expect("the handshake succeeds"),
-    }
+    ]
 }
 
 /// A DATA frame on the first request's stream.

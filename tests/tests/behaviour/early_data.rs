@@ -16,22 +16,9 @@ fn fill(folder: &Folder, upstream: &Upstream, policy: &serde_json::Value) {
     folder.service("app", &[upstream.address]);
     let rules = json!([{"backendRefs": [{"name": "app", "port": 80}]}]);
     folder.route("app", &[], &rules);
-    let mut spec = json!({
-        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}],
-        "earlyData": true,
-    });
-    for (field, value) in policy.as_object().expect("an object") {
-        spec[field] = value.clone();
-    }
-    folder.object(
-        "policy",
-        &json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "QUICPolicy",
-            "metadata": {"name": "early", "namespace": "default"},
-            "spec": spec,
-        }),
-    );
+    let mut spec = policy.clone();
+    spec["earlyData"] = true.into();
+    folder.quic_policy(&spec);
 }
 
 async fn start(upstream: &Upstream) -> Gateway {
