@@ -28,7 +28,7 @@ pub(super) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_3;
     *request.method_mut() = Method::from_bytes(pseudo.method?).ok()?;
-    *request.uri_mut() = pseudo.uri(request.method())?;
+    *request.uri_mut() = pseudo.uri(request.method(), headers.contains_key(header::HOST))?;
     if let Some(protocol) = pseudo.protocol {
         // RFC 9220 3: others would be refused just the same.
         let known = if protocol == b"websocket" {
@@ -98,7 +98,7 @@ impl<'a> Pseudo<'a> {
         field.replace(value).is_none().then_some(())
     }
 
-    fn uri(&self, method: &Method) -> Option<Uri> {
+    fn uri(&self, method: &Method, has_host: bool) -> Option<Uri> {
         let mut parts = uri::Parts::default();
         if let Some(authority) = self.authority {
             parts.authority = Some(authority.try_into().ok()?);
@@ -119,6 +119,10 @@ impl<'a> Pseudo<'a> {
             return None;
         }
         let scheme: uri::Scheme = self.scheme?.try_into().ok()?;
+        // RFC 9114 4.3.1: http and https have one.
+        if self.authority.is_none() && !has_host {
+            return None;
+        }
         parts.path_and_query = Some(path.try_into().ok()?);
         // Without `:authority` there is Host, and the form is that of HTTP/1.1.
         if parts.authority.is_some() {

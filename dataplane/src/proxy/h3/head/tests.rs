@@ -35,6 +35,7 @@ fn without_an_authority_there_must_be_a_host() {
         (request.uri().authority(), request.uri().path()),
         (None, "/x")
     );
+    assert!(super::request(&without).is_none());
 }
 
 #[test]
