@@ -20,6 +20,7 @@ pub mod endpoint;
 mod half_open;
 mod handshake;
 pub mod incoming;
+mod initial;
 mod limit;
 pub mod listener;
 mod map;

@@ -13,6 +13,7 @@ mod former;
 mod ids;
 mod mtu;
 mod pacer;
+mod refusal;
 mod turn;
 
 use std::{rc::Rc, time::Instant};
@@ -84,6 +85,9 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         metrics.datagram_dropped(DatagramDrop::Undecryptable);
     } else {
         metrics.handshake_failed(core.handshake_failure(error));
+    }
+    if error == HandshakeError::ConnectionClosed {
+        core.refuse_in_initial();
     }
     Err(FailedHandshake {
         error,

@@ -42,7 +42,7 @@ pub(crate) struct Core {
     bandwidth: BandwidthReporter,
     ids: Ids,
     /// What the client called this connection in its first packets.
-    initial: Option<Vec<u8>>,
+    pub(super) initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
     retired: bool,
     /// Addresses that the client had before.

@@ -1,0 +1,47 @@
+//! The close of a handshake that fails at the client's first flight, said so that the client
+//! can read it.
+
+use super::Core;
+use crate::quic::initial;
+
+impl Core {
+    /// RFC 9000 10.2.3: a server that does not know which keys its client has closes in an
+    /// Initial packet as well. quiche sends the Handshake packet alone.
+    pub(super) fn refuse_in_initial(&self) {
+        let shared = &self.shared;
+        let qconn = shared.qconn.borrow();
+        let Some(error) = qconn.local_error() else {
+            return;
+        };
+        // TLS alerts come before the handshake has keys, and quiche sends those as Initials.
+        let told = error.is_app || ALERTS.contains(&error.error_code);
+        let (Some(dcid), false) = (&self.initial, told) else {
+            return;
+        };
+        let (source, destination) = (qconn.source_id(), qconn.destination_id());
+        let Ok(packet) = initial::close(dcid, &source, &destination, error.error_code) else {
+            return;
+        };
+        // RFC 9000 8.1: this counts too. What began a connection was an Initial of full size,
+        // which quiche does not count if it was the one that failed.
+        let stats = qconn.stats();
+        let allowed = AMPLIFICATION_LIMIT * stats.recv_bytes.max(SMALLEST_INITIAL);
+        if stats.sent_bytes + packet.len() as u64 > allowed {
+            return;
+        }
+        if let Some(socket) = shared.endpoint.socket(shared.local) {
+            socket.transmit(|egress| {
+                if let Some(room) = egress.room_for(packet.len()) {
+                    room.copy_from_slice(&packet);
+                    egress.push(packet.len(), shared.local, shared.peer.get());
+                }
+            });
+        }
+    }
+}
+
+const AMPLIFICATION_LIMIT: u64 = 3;
+/// RFC 9000 14.1.
+const SMALLEST_INITIAL: u64 = 1200;
+/// RFC 9001 4.8.
+const ALERTS: std::ops::Range<u64> = 0x100..0x200;
