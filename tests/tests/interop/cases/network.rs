@@ -1,0 +1,116 @@
+//! Networks that lose, bend and fall silent.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate_tests::Faults;
+use tokio::time::sleep;
+
+use super::{KB, MB, file};
+use crate::{
+    client::Client,
+    scene::{Scene, Setup},
+    task::Visit,
+};
+
+/// The runner's longest row of datagrams that are lost or bent.
+const BURST: u32 = 3;
+
+/// A transfer survives that nothing passes for two seconds of every seven.
+pub(crate) async fn blackhole(client: &Client) {
+    let scene = Scene::new(Setup::default()).await;
+    let black_out = async {
+        scene.begun().await;
+        loop {
+            sleep(Duration::from_secs(5)).await;
+            scene.relay.cut();
+            sleep(Duration::from_secs(2)).await;
+            scene.relay.mend();
+        }
+    };
+    tokio::select! {
+        _ = scene.visit(client, vec![file(10 * MB)]) => {}
+        () = black_out => {}
+    }
+}
+
+/// Handshakes complete under heavy loss.
+pub(crate) async fn handshake_loss(client: &Client) {
+    handshakes_under(
+        client,
+        Faults {
+            loss: 0.3,
+            ..Faults::default()
+        },
+    )
+    .await;
+}
+
+/// Handshakes complete under heavy corruption.
+pub(crate) async fn handshake_corruption(client: &Client) {
+    handshakes_under(
+        client,
+        Faults {
+            corruption: 0.3,
+            ..Faults::default()
+        },
+    )
+    .await;
+}
+
+/// A transfer completes under moderate loss.
+pub(crate) async fn transfer_loss(client: &Client) {
+    transfer_under(
+        client,
+        Faults {
+            loss: 0.02,
+            ..Faults::default()
+        },
+    )
+    .await;
+}
+
+/// A transfer completes under moderate corruption.
+pub(crate) async fn transfer_corruption(client: &Client) {
+    transfer_under(
+        client,
+        Faults {
+            corruption: 0.02,
+            ..Faults::default()
+        },
+    )
+    .await;
+}
+
+async fn handshakes_under(client: &Client, faults: Faults) {
+    const HANDSHAKES: usize = 50;
+    let scene = Scene::new(Setup {
+        faults: Faults {
+            burst: BURST,
+            seed: 30,
+            ..faults
+        },
+        policy: json!({"transport": {"handshakeTimeout": "60s"}}),
+        ..Setup::default()
+    });
+    let scene = scene.await;
+    let visit = Visit {
+        paths: vec![file(KB)],
+        ..Visit::default()
+    };
+    let mut task = scene.task(vec![visit; HANDSHAKES]);
+    task.parallel = HANDSHAKES;
+    scene.run(client, task).await;
+}
+
+async fn transfer_under(client: &Client, faults: Faults) {
+    let scene = Scene::new(Setup {
+        faults: Faults {
+            burst: BURST,
+            seed: 2,
+            ..faults
+        },
+        ..Setup::default()
+    });
+    scene.await.visit(client, vec![file(2 * MB)]).await;
+}

@@ -1,0 +1,48 @@
+//! What connections carry.
+
+use super::{KB, MB, file};
+use crate::{
+    client::Client,
+    scene::{Scene, Setup},
+    task::Visit,
+};
+
+/// Files come whole, under flow control.
+pub(crate) async fn transfer(client: &Client) {
+    let scene = Scene::new(Setup::default()).await;
+    let paths = [2, 3, 5].map(|size| file(size * MB));
+    let outcome = scene.visit(client, paths.to_vec()).await;
+    outcome.closed_without_error();
+}
+
+/// Thousands of small files over one connection, whose stream limit is raised meanwhile.
+pub(crate) async fn multiplexing(client: &Client) {
+    const FILES: usize = 1999;
+    let scene = Scene::new(Setup::default()).await;
+    let path = |index| format!("/bytes/32?{index}");
+    let outcome = scene.visit(client, (0..FILES).map(path).collect()).await;
+    assert_eq!(outcome.connection()["requests"], FILES);
+}
+
+/// Requests of HTTP/3 at once.
+pub(crate) async fn http3(client: &Client) {
+    let scene = Scene::new(Setup::default()).await;
+    let paths = [5, 10, 500].map(|size| file(size * KB));
+    let outcome = scene.visit(client, paths.to_vec()).await;
+    assert_eq!(outcome.connection()["tls"]["alpn"], "h3");
+    assert_eq!(outcome.connection()["requests"], 3);
+}
+
+/// The client updates its keys, and the server follows: nothing that was sent after it could
+/// be read otherwise.
+pub(crate) async fn key_update(client: &Client) {
+    let scene = Scene::new(Setup::default()).await;
+    let visit = Visit {
+        paths: vec![file(MB), file(2 * MB)],
+        key_update: true,
+        ..Visit::default()
+    };
+    let outcome = scene.visits(client, vec![visit]).await;
+    let told = outcome.report.visits[0].key_updates;
+    assert!(told >= Some(1), "the client updated its keys: {told:?}");
+}
