@@ -67,6 +67,12 @@ pub(crate) const NOT_SERVED: &[(&str, &str)] = &[
 
 /// What a client has no way to do: that case is not run with it.
 pub(crate) const NOT_ASKED: &[(&str, &str, &str)] = &[
+    (
+        "resumption",
+        "s2n-quic",
+        "s2n-quic 1.91 over rustls throws session tickets away (s2n-quic-rustls has no \
+         `process_post_handshake_message`)",
+    ),
     ("zerortt", "s2n-quic", "s2n-quic 1.91 has no 0-RTT"),
     (
         "keyupdate",

@@ -86,7 +86,9 @@ table! {
     "MUST send H3_FRAME_UNEXPECTED if a second SETTINGS frame is received [HTTP/3 7.2.4]" =>
         |gateway| before_request(gateway, CONTROL, &[0x04, 0x00]), frame_unexpected!();
     "MUST send H3_SETTINGS_ERROR if duplicate setting identifiers exist [HTTP/3 7.2.4]" =>
-        |gateway| first_on_control(gateway, &[0x04, 0x04, 0x07, 0x00, 0x07, 0x00]), settings_error!();
+        |gateway| first_on_control(gateway, &[0x04, 0x04, 0x07, 0x00, 0x07, 0x00]), settings_error!(),
+        known Answer::Nothing, "quiche 0.30.0 takes the last value. RFC 9114 7.2.4 leaves it to the receiver, and h3spec has \
+            the case but does not run it";
     "MUST send H3_SETTINGS_ERROR if HTTP/2 settings are included [HTTP/3 7.2.4.1]" =>
         |gateway| first_on_control(gateway, &[0x04, 0x03, 0x02, 0x40, 0xc8]), settings_error!();
     "MUST send H3_FRAME_UNEXPECTED if CANCEL_PUSH is received in a request stream [HTTP/3 7.2.5]" =>
