@@ -15,6 +15,7 @@ mod mtu;
 mod pacer;
 mod refusal;
 mod turn;
+mod unvalidated;
 
 use std::{rc::Rc, time::Instant};
 

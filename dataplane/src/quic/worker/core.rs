@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{
     delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer,
+    unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
@@ -57,12 +58,15 @@ pub(crate) struct Core {
     pub(super) complete: bool,
     /// Whether its early data is served, once that was decided.
     early: Option<bool>,
+    /// Counts until the client's address is validated.
+    pub(super) unvalidated: Unvalidated,
 }
 
 impl Core {
     pub(crate) fn new(shared: Rc<Shared>, nonce: u64, initial: Vec<u8>) -> Self {
         let started = shared.started;
         let ids = Ids::new(nonce, &shared.scid);
+        let validated = shared.handshake.borrow().retry();
         Self {
             shared,
             timer: Box::pin(sleep_until(started.into())),
@@ -83,6 +87,7 @@ impl Core {
             unread: false,
             complete: false,
             early: None,
+            unvalidated: Unvalidated::new(validated),
         }
     }
 
@@ -112,9 +117,11 @@ impl Core {
                     metrics.datagram_dropped(DatagramDrop::RetiredConnectionId);
                     continue;
                 }
+                let expected = self.unvalidated.feed(datagram, &qconn);
                 // An error has closed the connection with the right code already, or the
                 // packet was not for it; both show in its state.
                 let _state_tells = qconn.recv(datagram, info);
+                self.unvalidated.fed(expected, &qconn);
                 self.retired |= qconn.retired_scids() > 0;
             }
             // Only what the client sent itself, and now, shows the way to it.
@@ -155,6 +162,7 @@ impl Core {
     /// The handshake is complete.
     pub(super) fn established(&mut self, now: Instant) {
         self.complete = true;
+        self.unvalidated.end();
         let shared = &self.shared;
         shared.handshake.borrow_mut().complete(now);
         let mut qconn = shared.qconn.borrow_mut();
@@ -275,10 +283,15 @@ impl Core {
                 }
                 taken += 1;
                 let size = limit.map_or(room.len(), |limit| limit.min(room.len()));
+                let size = self.unvalidated.limit(size);
+                if size == 0 {
+                    return false;
+                }
                 let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size]) else {
                     return false;
                 };
                 self.pacer.sent(len);
+                self.unvalidated.sent(len);
                 // Only to an address that is known to be the client's.
                 if qconn.local_error().is_some() && qconn.is_established() {
                     self.farewell.keep(&room[..len], info.from, info.to);

@@ -22,11 +22,7 @@ impl Core {
         let Ok(packet) = initial::close(dcid, &source, &destination, error.error_code) else {
             return;
         };
-        // RFC 9000 8.1: this counts too. What began a connection was an Initial of full size,
-        // which quiche does not count if it was the one that failed.
-        let stats = qconn.stats();
-        let allowed = AMPLIFICATION_LIMIT * stats.recv_bytes.max(SMALLEST_INITIAL);
-        if stats.sent_bytes + packet.len() as u64 > allowed {
+        if self.unvalidated.limit(packet.len()) < packet.len() {
             return;
         }
         if let Some(socket) = shared.endpoint.socket(shared.local) {
@@ -40,8 +36,5 @@ impl Core {
     }
 }
 
-const AMPLIFICATION_LIMIT: u64 = 3;
-/// RFC 9000 14.1.
-const SMALLEST_INITIAL: u64 = 1200;
 /// RFC 9001 4.8.
 const ALERTS: std::ops::Range<u64> = 0x100..0x200;
