@@ -17,7 +17,7 @@ from aioquic.quic.events import (
 )
 from aioquic.tls import CipherSuite
 
-IDLE_TIMEOUT = 60.0
+IDLE_TIMEOUT = 180.0
 
 
 class Download:

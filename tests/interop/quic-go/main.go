@@ -54,7 +54,7 @@ type file struct {
 	SHA256 string `json:"sha256"`
 }
 
-const idleTimeout = 60 * time.Second
+const idleTimeout = 180 * time.Second
 
 func main() {
 	var asked task

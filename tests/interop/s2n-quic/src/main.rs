@@ -63,7 +63,7 @@ struct File {
     sha256: String,
 }
 
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 /// For the packet that says that the connection is closed.
 const GOODBYE: Duration = Duration::from_secs(1);
 

@@ -90,7 +90,8 @@ async fn handshakes_under(client: &Client, faults: Faults) {
             seed: 30,
             ..faults
         },
-        policy: json!({"transport": {"handshakeTimeout": "60s"}}),
+        // Time-outs double with each loss in a row; nobody is to give up meanwhile.
+        policy: json!({"transport": {"handshakeTimeout": "60s", "idleTimeout": "3m"}}),
         ..Setup::default()
     });
     let scene = scene.await;

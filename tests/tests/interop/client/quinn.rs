@@ -18,7 +18,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// For the packet that says that the connection is closed.
 const GOODBYE: Duration = Duration::from_secs(1);
-const IDLE_TIMEOUT_MS: u32 = 60_000;
+const IDLE_TIMEOUT_MS: u32 = 180_000;
 
 pub(crate) async fn run(task: &Task) -> Report {
     let tls = tls(&task.authority, task.chacha20);
