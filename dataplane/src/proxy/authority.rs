@@ -86,14 +86,19 @@ fn name(value: &HeaderValue) -> Option<String> {
     });
     let bracketed = host.starts_with('[');
     let host = canonical_host(host);
-    let host_is_fine = !host.is_empty() && (bracketed || host.bytes().all(is_name_byte));
+    let host_is_fine = bracketed || host.split('.').all(is_label);
     (port_is_fine && host_is_fine).then(|| host.into_owned())
+}
+
+/// None is empty: `a..` would be `a.` here and `a` to whoever looks once more.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(is_name_byte)
 }
 
 /// What names and IPv4 addresses are made of. Percent-encoding and sub-delimiters are
 /// legal in RFC 3986 and in no host name that anybody serves.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 #[cfg(test)]
@@ -184,6 +189,9 @@ mod tests {
             (Version::HTTP_11, "/", vec!["[::1]x"]),
             (Version::HTTP_11, "/", vec!["::1"]),
             (Version::HTTP_11, "/", vec!["."]),
+            (Version::HTTP_11, "/", vec!["a.example.."]),
+            (Version::HTTP_11, "/", vec!["a..example"]),
+            (Version::HTTP_11, "/", vec![".example"]),
             (Version::HTTP_11, "https://a.example/", vec!["b.example"]),
             (Version::HTTP_2, "/", vec![]),
             (Version::HTTP_2, "https://a.example/", vec!["b.example"]),
