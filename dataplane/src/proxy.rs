@@ -8,14 +8,14 @@
 //! A request goes through `accept` (whose is it, and is it well formed), the route table,
 //! the filters and `forward`; an `exchange` accompanies both bodies to their ends.
 
-mod accept;
-mod authority;
+pub(crate) mod accept;
+pub(crate) mod authority;
 pub mod body;
 mod exchange;
 mod failure;
-mod fields;
+pub(crate) mod fields;
 mod forward;
-mod forwarded;
+pub(crate) mod forwarded;
 mod grpc;
 pub mod h3;
 mod interim;
@@ -39,6 +39,7 @@ use self::{
     failure::Failure,
     fields::{Framing, Upgrade},
     forward::{Chosen, Outgoing, Upstream},
+    forwarded::Hop,
     upstream::Destination,
 };
 use crate::{
@@ -296,7 +297,13 @@ impl Routed<'_> {
         let (origin, framing, rule) = (self.origin, self.framing, self.matched.rule);
         let (mut parts, body) = request.into_parts();
         parts.uri = accept::target(&parts.uri, &self.path)?;
-        accept::rewrite_fields(origin, &self.host, framing, &mut parts);
+        let hop = Hop {
+            peer: origin.peer(),
+            local: origin.local,
+            scheme: origin.scheme.as_str(),
+            host: &self.host.value,
+        };
+        accept::rewrite_fields(hop, framing, &mut parts);
         let context = filter::Context {
             scheme: origin.scheme,
             host: &self.host.name,

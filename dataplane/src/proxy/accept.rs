@@ -90,14 +90,14 @@ fn may_come_over(listener: &Listener, terms: Option<&Terms>) -> bool {
 }
 
 /// Only WebSocket is served so (RFC 8441 5).
-fn is_extended_connect<B>(request: &Request<B>) -> bool {
+pub(crate) fn is_extended_connect<B>(request: &Request<B>) -> bool {
     let protocol = request.extensions().get::<Protocol>();
     request.method() == Method::CONNECT
         && protocol.is_some_and(|protocol| protocol.as_str() == WEBSOCKET)
 }
 
 /// Gives a request the form that it has in HTTP/1.1, for rules and for upstreams.
-pub(super) fn normalize<B>(host: &Host, framing: Framing, request: &mut Request<B>) {
+pub(crate) fn normalize<B>(host: &Host, framing: Framing, request: &mut Request<B>) {
     let headers = request.headers_mut();
     headers.insert(header::HOST, host.value.clone());
     if framing.upgrade != Some(Upgrade::Extended) {
@@ -114,7 +114,7 @@ pub(super) fn normalize<B>(host: &Host, framing: Framing, request: &mut Request<
 
 /// Takes out of the fields what was for this connection, or is not the client's to say,
 /// and puts in what upstreams are to know.
-pub(super) fn rewrite_fields(origin: &Origin, host: &Host, framing: Framing, parts: &mut Parts) {
+pub(crate) fn rewrite_fields(hop: Hop<'_>, framing: Framing, parts: &mut Parts) {
     let headers = &mut parts.headers;
     let upgrade = headers.remove(header::UPGRADE);
     fields::strip_hop_by_hop(headers);
@@ -122,22 +122,16 @@ pub(super) fn rewrite_fields(origin: &Origin, host: &Host, framing: Framing, par
         headers.insert(header::UPGRADE, upgrade);
     }
     headers.remove(header::EXPECT);
-    headers.insert(header::HOST, host.value.clone());
+    headers.insert(header::HOST, hop.host.clone());
     if framing.te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let hop = Hop {
-        peer: origin.peer(),
-        local: origin.local,
-        scheme: origin.scheme.as_str(),
-        host: &host.value,
-    };
     forwarded::set(headers, hop);
     forwarded::append_via(headers, parts.version);
 }
 
 /// The origin form of the target, with the path that was matched.
-pub(super) fn target(uri: &Uri, path: &str) -> Result<Uri, Failure> {
+pub(crate) fn target(uri: &Uri, path: &str) -> Result<Uri, Failure> {
     let unchanged = path == uri.path();
     if unchanged && uri.authority().is_none() {
         return Ok(uri.clone());

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{Rng, RngExt as _};
 
 use super::*;
 
@@ -36,18 +36,18 @@ const FIELDS: [&str; 3] = ["x-one", "x-two", "x-three"];
 const VALUES: [&str; 3] = ["1", "2", "3"];
 
 /// Few choices, so that rules often compete.
-fn one<T: Clone>(rng: &mut StdRng, of: &[T]) -> T {
+fn one<T: Clone>(rng: &mut impl Rng, of: &[T]) -> T {
     of[rng.random_range(0..of.len())].clone()
 }
 
-fn random_value(rng: &mut StdRng) -> ValueMatch {
+fn random_value(rng: &mut impl Rng) -> ValueMatch {
     match rng.random_bool(0.5) {
         true => ValueMatch::Exact(one(rng, &VALUES).as_bytes().into()),
         false => ValueMatch::regex(one(rng, &["1|2", ".", "[23]"])).expect("a pattern"),
     }
 }
 
-fn random_conditions(rng: &mut StdRng) -> Conditions {
+fn random_conditions(rng: &mut impl Rng) -> Conditions {
     let method = rng.random_bool(0.3).then(|| one(rng, &METHODS));
     let mut names = |chance| {
         let chosen = FIELDS.into_iter().filter(|_| rng.random_bool(chance));
@@ -67,7 +67,7 @@ fn random_conditions(rng: &mut StdRng) -> Conditions {
     }
 }
 
-fn random_path(rng: &mut StdRng) -> PathMatch {
+fn random_path(rng: &mut impl Rng) -> PathMatch {
     match rng.random_range(0..4) {
         0 => PathMatch::Exact(one(rng, &PATHS).into()),
         1 => PathMatch::regex(one(rng, &PATTERNS)).expect("a pattern"),
@@ -75,7 +75,7 @@ fn random_path(rng: &mut StdRng) -> PathMatch {
     }
 }
 
-fn random_candidates(rng: &mut StdRng) -> Vec<(HostPattern, Arc<Candidate>)> {
+fn random_candidates(rng: &mut impl Rng) -> Vec<(HostPattern, Arc<Candidate>)> {
     let mut candidates = Vec::new();
     for route in 0..rng.random_range(1..6) {
         let route = Arc::new(Route {
@@ -170,73 +170,102 @@ fn naive<'a>(
     found.map(|(_, candidate)| &**candidate)
 }
 
-#[test]
-fn the_table_finds_what_trying_everything_finds() {
-    let mut rng = StdRng::seed_from_u64(11);
-    let (mut found, mut missed, mut competed) = (0, 0, 0);
-    for round in 0..400 {
-        let candidates = random_candidates(&mut rng);
-        let table = RouteTable::new(candidates.clone());
-        for _ in 0..50 {
-            let mut headers = HeaderMap::new();
-            for name in FIELDS {
-                if rng.random_bool(0.6) {
-                    headers.append(name, HeaderValue::from_static(one(&mut rng, &VALUES)));
-                }
-            }
-            let query = FIELDS
-                .map(|name| format!("{name}={}", one(&mut rng, &VALUES)))
-                .join("&");
-            let request = Request {
-                method: &one(&mut rng, &METHODS),
-                path: one(&mut rng, &PATHS),
-                query: rng.random_bool(0.7).then_some(&*query),
-                headers: &headers,
-            };
-            let host = one(&mut rng, &NAMES);
-            let Request {
-                method,
-                path,
-                query,
-                ..
-            } = request;
-            let actual = table.find(host, method, path, query, &headers);
-            let expected = naive(&candidates, host, &request);
-            let what = || format!("round {round}: {host} {request:?} in {candidates:#?}");
-            assert_eq!(
-                actual.map(|found| (&found.route.id, Arc::as_ptr(found.rule))),
-                expected.map(|expected| (&expected.route.id, Arc::as_ptr(&expected.rule))),
-                "{}",
-                what()
-            );
-            match expected {
-                Some(candidate) => {
-                    found += 1;
-                    let others = candidates.iter().filter(|(_, other)| {
-                        !Arc::ptr_eq(&other.rule, &candidate.rule)
-                            && path_matches(&other.path, path)
-                            && other.conditions.hold(&request)
-                    });
-                    competed += usize::from(others.count() > 0);
-                    let prefix = match &candidate.path {
-                        PathMatch::Prefix(prefix) if prefix.is_empty() => Some("/"),
-                        PathMatch::Prefix(prefix) => Some(&**prefix),
-                        _ => None,
-                    };
-                    assert_eq!(
-                        actual.and_then(|found| found.matched_prefix),
-                        prefix,
-                        "{}",
-                        what()
-                    );
-                }
-                None => missed += 1,
+/// How often a look-up of a round found a rule, found none, and had several to choose from.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    found: usize,
+    missed: usize,
+    competed: usize,
+}
+
+/// Builds a table and looks requests up in it, all of `rng`'s choice. Panics where the table
+/// does not find what trying everything finds.
+pub(crate) fn round(rng: &mut impl Rng, lookups: usize, tally: &mut Tally) {
+    let candidates = random_candidates(rng);
+    let table = RouteTable::new(candidates.clone());
+    for _ in 0..lookups {
+        let mut headers = HeaderMap::new();
+        for name in FIELDS {
+            if rng.random_bool(0.6) {
+                headers.append(name, HeaderValue::from_static(one(rng, &VALUES)));
             }
         }
+        let query = FIELDS
+            .map(|name| format!("{name}={}", one(rng, &VALUES)))
+            .join("&");
+        let request = Request {
+            method: &one(rng, &METHODS),
+            path: one(rng, &PATHS),
+            query: rng.random_bool(0.7).then_some(&*query),
+            headers: &headers,
+        };
+        look_up(&candidates, &table, one(rng, &NAMES), &request, tally);
+    }
+}
+
+fn look_up(
+    candidates: &[(HostPattern, Arc<Candidate>)],
+    table: &RouteTable,
+    host: &str,
+    request: &Request<'_>,
+    tally: &mut Tally,
+) {
+    let Request {
+        method,
+        path,
+        query,
+        headers,
+    } = *request;
+    let actual = table.find(host, method, path, query, headers);
+    let expected = naive(candidates, host, request);
+    let what = || format!("{host} {request:?} in {candidates:#?}");
+    assert_eq!(
+        actual.map(|found| (&found.route.id, Arc::as_ptr(found.rule))),
+        expected.map(|expected| (&expected.route.id, Arc::as_ptr(&expected.rule))),
+        "{}",
+        what()
+    );
+    let Some(candidate) = expected else {
+        tally.missed += 1;
+        return;
+    };
+    tally.found += 1;
+    let others = candidates.iter().filter(|(_, other)| {
+        !Arc::ptr_eq(&other.rule, &candidate.rule)
+            && path_matches(&other.path, path)
+            && other.conditions.hold(request)
+    });
+    tally.competed += usize::from(others.count() > 0);
+    let prefix = match &candidate.path {
+        PathMatch::Prefix(prefix) if prefix.is_empty() => Some("/"),
+        PathMatch::Prefix(prefix) => Some(&**prefix),
+        _ => None,
+    };
+    assert_eq!(
+        actual.and_then(|found| found.matched_prefix),
+        prefix,
+        "{}",
+        what()
+    );
+}
+
+#[test]
+fn the_table_finds_what_trying_everything_finds() {
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut tally = Tally::default();
+    for _ in 0..400 {
+        round(&mut rng, 50, &mut tally);
     }
     // A test over requests that match nothing, or one rule only, would show nothing.
+    let Tally {
+        found,
+        missed,
+        competed,
+    } = tally;
     assert!(
         found > 5_000 && missed > 1_000 && competed > 3_000,
-        "{found} {missed} {competed}"
+        "{tally:?}"
     );
 }
