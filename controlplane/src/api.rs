@@ -12,8 +12,8 @@ mod grpc;
 mod measure;
 mod operations;
 mod probes;
-mod respond;
-mod rest;
+pub(crate) mod respond;
+pub(crate) mod rest;
 pub mod types;
 
 use std::sync::Arc;

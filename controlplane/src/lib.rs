@@ -31,6 +31,9 @@ mod clock;
 pub mod config;
 pub mod ech;
 pub mod fleet;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway_api;
 #[cfg(test)]
 mod harness;

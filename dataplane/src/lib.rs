@@ -19,6 +19,9 @@ pub mod connections;
 pub mod control;
 mod dataplane;
 pub mod filter;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod metrics;
 pub mod path;
 pub mod proxy;

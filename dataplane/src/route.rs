@@ -14,8 +14,8 @@ mod condition;
 mod host;
 mod table;
 
-#[cfg(test)]
-mod oracle;
+#[cfg(any(test, debug_assertions))]
+pub(crate) mod oracle;
 #[cfg(test)]
 mod tests;
 

@@ -3,11 +3,11 @@
 // `utoipa::path` repeats the types that it is given with a path.
 #![allow(unused_qualifications)]
 
-mod audit;
+pub(crate) mod audit;
 mod configuration;
-mod connections;
+pub(crate) mod connections;
 mod dataplanes;
-mod events;
+pub(crate) mod events;
 mod keys;
 mod listeners;
 

@@ -124,9 +124,23 @@ pub(crate) fn parse(
     file: &str,
     text: &str,
 ) -> Result<crate::resources::Resources, Vec<super::Problem>> {
-    let mut resources = crate::resources::Resources::default();
     // Translation has an answer to what the schema refuses, too, and its tests want it.
-    for located in document::read(file, text, |_, _| Vec::new())?.objects {
+    resources(file, text, false)
+}
+
+/// The resources of one file's text. With `schema` it is judged as an API server would.
+#[cfg(any(test, debug_assertions))]
+pub(crate) fn resources(
+    file: &str,
+    text: &str,
+    schema: bool,
+) -> Result<crate::resources::Resources, Vec<super::Problem>> {
+    let judge: document::Schema = match schema {
+        true => schema::check,
+        false => |_, _| Vec::new(),
+    };
+    let mut resources = crate::resources::Resources::default();
+    for located in document::read(file, text, judge)?.objects {
         resources.insert(located.object, file);
     }
     Ok(resources)

@@ -10,9 +10,9 @@
 
 mod gather;
 mod inventory;
-mod kind;
+pub(crate) mod kind;
 mod prune;
-mod read;
+pub(crate) mod read;
 mod references;
 #[cfg(test)]
 mod tests;

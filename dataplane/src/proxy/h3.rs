@@ -7,7 +7,7 @@
 
 mod cancelled;
 mod early;
-mod head;
+pub(crate) mod head;
 mod respond;
 mod stream;
 mod tunnel;
@@ -503,7 +503,7 @@ fn header_timeout(origin: &Origin) -> Duration {
     origin.limits(|limits| limits.header_timeout)
 }
 
-fn settings() -> h3::Result<h3::Config> {
+pub(crate) fn settings() -> h3::Result<h3::Config> {
     let mut settings = h3::Config::new()?;
     settings.set_max_field_section_size(MAX_FIELD_SECTION);
     // The dynamic table would be state that a client can grow.

@@ -15,7 +15,7 @@ use crate::api::{
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AuditParams {
+pub(crate) struct AuditParams {
     /// Exact server name.
     server_name: String,
     /// CIDR range of the peer's address, or one address.

@@ -18,7 +18,7 @@ const H3_NO_ERROR: u64 = 0x100;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListParams {
+pub(crate) struct ListParams {
     /// Exact server name.
     server_name: String,
     /// CIDR range of the peer's address, or one address.

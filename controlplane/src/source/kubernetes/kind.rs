@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{gateway_api::GROUP, policy, resources::Object};
 
 /// A kind of the API server's, as it is read.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     pub name: &'static str,
     pub group: &'static str,
     /// The best first; one that the API server does not have leads to the next.
@@ -22,7 +22,7 @@ pub(super) struct Kind {
 }
 
 /// What of an object is not of its kind's form.
-pub(super) struct Undecodable {
+pub(crate) struct Undecodable {
     /// Path of the field; empty: none in particular.
     pub field: String,
     pub message: String,
@@ -35,7 +35,7 @@ impl Kind {
     }
 
     /// The kind with that name.
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.name == name)
     }
 }

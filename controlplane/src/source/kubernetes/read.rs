@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What is kept of an object.
-pub(super) struct Read {
+pub(crate) struct Read {
     pub key: ObjectKey,
     pub object: Result<Object, Problem>,
     /// Where the status is ours to write.
@@ -26,7 +26,7 @@ pub(super) struct Read {
 }
 
 /// Decodes leniently, and drops what is not needed.
-pub(super) fn read(kind: &'static Kind, object: DynamicObject) -> Read {
+pub(crate) fn read(kind: &'static Kind, object: DynamicObject) -> Read {
     let DynamicObject { metadata, data, .. } = object;
     let key = ObjectKey::new(
         metadata.namespace.clone().unwrap_or_default(),

@@ -9,7 +9,7 @@ use hyper::ext::Protocol;
 use quiche::h3::NameValue;
 
 /// A request's head, or `None` if the request is malformed.
-pub(super) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
+pub(crate) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     let mut pseudo = Pseudo::default();
     let mut headers = HeaderMap::with_capacity(list.len());
     for field in list {
@@ -45,7 +45,7 @@ pub(super) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
 }
 
 /// A trailer section, or `None` if it is malformed.
-pub(super) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
+pub(crate) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
     let mut trailers = HeaderMap::with_capacity(list.len());
     for field in list {
         append(&mut trailers, field.name(), field.value())?;
@@ -54,7 +54,7 @@ pub(super) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
 }
 
 /// Field lines of a response or of trailers, borrowed.
-pub(super) fn lines<'a>(status: Option<&'a str>, headers: &'a HeaderMap) -> Vec<Line<'a>> {
+pub(crate) fn lines<'a>(status: Option<&'a str>, headers: &'a HeaderMap) -> Vec<Line<'a>> {
     let status = status.map(|status| Line(b":status", status.as_bytes()));
     let fields = headers
         .iter()
@@ -63,7 +63,7 @@ pub(super) fn lines<'a>(status: Option<&'a str>, headers: &'a HeaderMap) -> Vec<
 }
 
 /// A borrowed field line.
-pub(super) struct Line<'a>(&'a [u8], &'a [u8]);
+pub(crate) struct Line<'a>(&'a [u8], &'a [u8]);
 
 impl NameValue for Line<'_> {
     fn name(&self) -> &[u8] {

@@ -113,7 +113,7 @@ impl Connection {
 }
 
 /// A request whose target is a path, and whose authority is in Host.
-pub(super) fn write_for_http1(request: &mut Request<RequestBody>) {
+pub(crate) fn write_for_http1<B>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority() {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {

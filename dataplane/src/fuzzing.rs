@@ -1,0 +1,65 @@
+//! The doors of the fuzz targets (`tests/fuzz`) to what is private. Only in builds with debug
+//! assertions, so in no binary that is shipped.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http::{HeaderMap, Method, Request};
+use quiche::h3;
+use rand::Rng;
+
+use crate::{
+    path,
+    proxy::{accept, authority, fields, forwarded::Hop, h3 as http3, upstream},
+    route::oracle,
+    snapshot::{HttpLimits, Scheme},
+};
+
+/// The head of a request that came as these field lines of HTTP/3.
+pub fn request_head(lines: &[h3::Header]) -> Option<Request<()>> {
+    http3::head::request(lines)
+}
+
+/// A trailer section that may go on to an upstream.
+pub fn trailers(lines: &[h3::Header]) -> Option<HeaderMap> {
+    let trailers = http3::head::trailers(lines)?;
+    fields::trailers_may_pass(&trailers, &HttpLimits::default()).then_some(trailers)
+}
+
+/// The settings that clients are sent.
+pub fn http3_settings() -> h3::Result<h3::Config> {
+    http3::settings()
+}
+
+/// What becomes of a request on its way to an upstream of HTTP/1.1, where nothing but its
+/// own head decides: that head, and the length of its content.
+pub fn upstream_request(mut request: Request<()>) -> Option<(Request<()>, Option<u64>)> {
+    let extended = accept::is_extended_connect(&request);
+    if request.method() == Method::CONNECT && !extended {
+        return None;
+    }
+    let host = authority::of(&request, Scheme::Https).ok()?;
+    let limits = HttpLimits::default();
+    let mut framing = fields::check(request.version(), request.headers(), &limits).ok()?;
+    if extended {
+        framing.upgrade = Some(fields::Upgrade::Extended);
+    }
+    accept::normalize(&host, framing, &mut request);
+    let path = path::canonical(request.uri().path()).ok()?.into_owned();
+    let (mut parts, ()) = request.into_parts();
+    parts.uri = accept::target(&parts.uri, &path).ok()?;
+    let hop = Hop {
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
+        local: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
+        scheme: Scheme::Https.as_str(),
+        host: &host.value,
+    };
+    accept::rewrite_fields(hop, framing, &mut parts);
+    let mut request = Request::from_parts(parts, ());
+    upstream::write_for_http1(&mut request);
+    Some((request, framing.content_length))
+}
+
+/// Holds the route table against a search that tries everything.
+pub fn routes_agree(choices: &mut impl Rng) {
+    oracle::round(choices, 8, &mut oracle::Tally::default());
+}

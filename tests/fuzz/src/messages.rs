@@ -1,0 +1,42 @@
+//! What the planes say to each other, and what the admin API shows of it.
+
+use prost::Message;
+use tidegate_controlplane::{fuzzing, selector::Selector};
+use tidegate_proto::v1::{self, record::Kind, session_down, session_up};
+
+pub(super) fn run(data: &[u8]) {
+    if let Some(message) = decoded::<v1::SessionUp>(data)
+        && let Some(session_up::Message::Reply(reply)) = message.message
+        && let Some(v1::command_reply::Kind::Connection(connection)) = reply.kind
+    {
+        shown(connection);
+    }
+    if let Some(message) = decoded::<v1::SessionDown>(data)
+        && let Some(session_down::Message::Snapshot(snapshot)) = message.message
+    {
+        let shown = fuzzing::shown_snapshot(snapshot).to_string();
+        assert!(!shown.contains("PRIVATE KEY"), "secrets are not shown");
+    }
+    if let Some(batch) = decoded::<v1::ReportBatch>(data) {
+        for record in batch.records {
+            if let Some(Kind::Established(connection) | Kind::Closed(connection)) = record.kind {
+                shown(connection);
+            }
+        }
+    }
+}
+
+/// A message that decodes is the same after it was sent on.
+fn decoded<M: Message + Default>(data: &[u8]) -> Option<M> {
+    let message = M::decode(data).ok()?;
+    let encoded = message.encode_to_vec();
+    let again = M::decode(&*encoded).expect("what is encoded decodes");
+    assert_eq!(again.encode_to_vec(), encoded);
+    Some(message)
+}
+
+fn shown(connection: v1::Connection) {
+    let everything = Selector::default();
+    assert!(everything.matches(&connection));
+    assert!(fuzzing::shown_connection(connection).is_object());
+}
