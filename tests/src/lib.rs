@@ -20,6 +20,7 @@ mod ports;
 mod process;
 mod relay;
 mod resources;
+mod tap;
 mod upstream;
 
 pub use admin::{Admin, Close, Events};
@@ -38,4 +39,5 @@ pub use payload::{Payload, sha256_hex};
 pub use process::Process;
 pub use relay::{Faults, Link, PacketType, Passed, Relay};
 pub use resources::Folder;
+pub use tap::Tap;
 pub use upstream::{RawUpstream, Reply, Seen, SeenBody, Upstream};

@@ -21,8 +21,8 @@ pub use configuration::{
 };
 pub use connection::{
     AuditStats, ClientCertificate, CloseBehaviour, CloseSelected, Closed, ClosedBy, Connection,
-    ConnectionList, HandshakeInfo, PathChange, Selector, SocketStats, StartupExit,
-    StartupExitReason, TlsInfo,
+    ConnectionList, HandshakeInfo, PathChange, PathEvent, PathEventKind, Selector, SocketStats,
+    StartupExit, StartupExitReason, TlsInfo,
 };
 pub use fleet::{
     Condition, Dataplane, DataplaneList, DataplaneState, DrainBody, Drained, Hello, KeysRotated,

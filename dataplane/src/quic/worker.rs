@@ -13,6 +13,7 @@ mod former;
 mod ids;
 mod mtu;
 mod pacer;
+mod paths;
 mod refusal;
 mod turn;
 mod unvalidated;

@@ -189,6 +189,10 @@ mirror! {
         incoming_dropped: u64,
         /// Datagrams of this connection that came or left by way of another dataplane.
         relayed_datagrams: u64,
+        /// What happened to its paths, in order: the first 64 events.
+        path_events: Vec<PathEvent>,
+        /// Events that came after those.
+        path_events_omitted: u64,
     }
 
     /// The peer's address changed (RFC 9000 section 9).
@@ -199,6 +203,22 @@ mirror! {
         from: String,
         /// Address and port since.
         to: String,
+    }
+
+    /// Something that happened to a path, which is a pair of addresses (RFC 9000 section 9).
+    PathEvent = v1::PathEvent {
+        /// Milliseconds since the connection began.
+        at_ms: u64,
+        /// What.
+        kind: PathEventKind,
+        /// The client's address and port.
+        peer: String,
+        /// This side's address and port.
+        local: String,
+        /// Of `peer_migrated` and `connection_id_reused`: the client's address before.
+        before: String,
+        /// Of `pmtu_updated`: the largest packet that passes, bytes.
+        pmtu: u32,
     }
 
     /// Connections that a command closed.
@@ -228,6 +248,28 @@ mirror_enum! {
         Admission,
         /// The process ended before the connection.
         Abort,
+    }
+
+    /// What happened to a path.
+    PathEventKind = v1::PathEventKind {
+        Unspecified,
+        /// The first packet of the connection came this way.
+        New,
+        /// The client answered a challenge.
+        Validated,
+        /// Nobody answered: the address was forged, or the client has left it.
+        ValidationFailed,
+        /// The connection ended before anybody answered.
+        Unresolved,
+        /// The client is here now; the path was validated.
+        PeerMigrated,
+        /// A connection ID of one path was used on another: a rebinding NAT, or an observer
+        /// that sends the client's packets from elsewhere.
+        ConnectionIdReused,
+        /// The largest packet that passes has changed.
+        PmtuUpdated,
+        /// It was forgotten to make room for another.
+        Closed,
     }
 
     /// Why slow start ended.

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -15,6 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{
     delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer,
+    paths,
     unvalidated::Unvalidated,
 };
 use crate::{
@@ -228,9 +228,19 @@ impl Core {
         self.ids.supply(shared, &mut qconn);
         while qconn.retired_scid_next().is_some() {}
         while let Some(event) = qconn.path_event_next() {
+            // The outcome of a probe of ours, which went to where the client is now.
+            let ours = match event {
+                PathEvent::Validated(_, peer) | PathEvent::FailedValidation(_, peer) => {
+                    self.former.has(peer)
+                }
+                _ => false,
+            };
+            if !ours {
+                paths::note(shared, &event);
+            }
             match event {
                 PathEvent::PeerMigrated(local, peer) => {
-                    let from = migrated(shared, peer);
+                    let from = paths::migrated(shared, local, peer);
                     self.former.migrated(&mut qconn, local, from, peer);
                     self.mtu.migrated();
                 }
@@ -426,7 +436,11 @@ impl Core {
         self.recorded = true;
         let shared = &self.shared;
         let by = {
-            let qconn = shared.qconn.borrow();
+            let mut qconn = shared.qconn.borrow_mut();
+            while let Some(event) = qconn.path_event_next() {
+                paths::note(shared, &event);
+            }
+            paths::unresolved(shared);
             let mut audit = shared.audit.borrow_mut();
             stats::close_codes(&qconn, &mut audit);
             let by = closed_by(shared, &qconn);
@@ -500,24 +514,6 @@ fn next_datagram(
     }
 }
 
-/// Writes a validated change of address down. Returns the address before.
-fn migrated(shared: &Shared, peer: SocketAddr) -> SocketAddr {
-    let from = shared.peer.replace(peer);
-    if from == peer {
-        return from;
-    }
-    shared.endpoint.host.metrics().path_changed();
-    let mut audit = shared.audit.borrow_mut();
-    if audit.path_changes.len() < MAX_PATH_CHANGES {
-        audit.path_changes.push(v1::PathChange {
-            at_ms: shared.started.elapsed().as_millis() as u64,
-            from: from.to_string(),
-            to: peer.to_string(),
-        });
-    }
-    from
-}
-
 fn closed_by(shared: &Shared, qconn: &QuicheConnection) -> ClosedBy {
     let decided = shared.closed_by.get();
     if qconn.local_error().is_none() && decided != Some(ClosedBy::Abort) {
@@ -588,5 +584,3 @@ const INTERNAL_ERROR: u64 = 0x01;
 /// What a connection sends in one turn. More at once would overflow the socket of a client
 /// that is near, where there is no pacing, and keep the others waiting.
 const MOST_DATAGRAMS: usize = 64;
-/// A client that changes its address all the time does not make the record grow.
-const MAX_PATH_CHANGES: usize = 64;

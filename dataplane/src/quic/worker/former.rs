@@ -48,19 +48,20 @@ impl Former {
         local: SocketAddr,
         peer: SocketAddr,
     ) {
-        if self.addresses.contains(&peer) && self.repeated < MAX_REPEATED {
+        if self.has(peer) && self.repeated < MAX_REPEATED {
             self.repeated += 1;
             let _gone = qconn.probe_path(local, peer);
         }
     }
 
+    /// Whether the client has left this address.
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
     /// Where a packet to `to` can reach the client, which is at `current` now.
     pub(super) fn reachable(&self, to: SocketAddr, current: SocketAddr) -> SocketAddr {
-        if self.addresses.contains(&to) {
-            current
-        } else {
-            to
-        }
+        if self.has(to) { current } else { to }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tidegate_controlplane::api::types::{
-    AuditStats, ClosedBy, Connection, HandshakeInfo, SocketStats, TlsInfo,
+    AuditStats, ClosedBy, Connection, HandshakeInfo, PathEvent, PathEventKind, SocketStats, TlsInfo,
 };
 
 use crate::{
@@ -284,7 +284,7 @@ fn traffic(stats: &SocketStats) -> String {
     ])
 }
 
-/// Its wire name, and the changes of the peer's address.
+/// Its wire name, the changes of the peer's address, and what happened to paths.
 fn address(audit: &AuditStats) -> String {
     let changes: Vec<_> = audit
         .path_changes
@@ -294,10 +294,32 @@ fn address(audit: &AuditStats) -> String {
             format!("after {after} from {} to {}", change.from, change.to)
         })
         .collect();
+    let mut events: Vec<_> = audit.path_events.iter().map(path_event).collect();
+    if audit.path_events_omitted > 0 {
+        events.push(format!("and {} more", audit.path_events_omitted));
+    }
     facts(&[
         ("first connection id", audit.quic_connection_id.clone()),
         ("changes", changes.join("\n")),
+        ("paths", events.join("\n")),
     ])
+}
+
+fn path_event(event: &PathEvent) -> String {
+    let mut text = format!(
+        "after {} {} {}",
+        units::duration(event.at_ms),
+        event.peer,
+        word(&event.kind)
+    );
+    match event.kind {
+        PathEventKind::PeerMigrated | PathEventKind::ConnectionIdReused => {
+            text += &format!(" from {}", event.before);
+        }
+        PathEventKind::PmtuUpdated => text += &format!(" to {} B", event.pmtu),
+        _ => {}
+    }
+    text
 }
 
 /// Nothing while it lives.

@@ -58,6 +58,22 @@ fn ended() -> Connection {
                 from: "127.0.0.1:1".into(),
                 to: "127.0.0.1:2".into(),
             }],
+            path_events: vec![
+                PathEvent {
+                    at_ms: 1_400,
+                    kind: PathEventKind::ValidationFailed,
+                    peer: "192.0.2.66:6".into(),
+                    ..Default::default()
+                },
+                PathEvent {
+                    at_ms: 1_500,
+                    kind: PathEventKind::PeerMigrated,
+                    peer: "127.0.0.1:2".into(),
+                    before: "127.0.0.1:1".into(),
+                    ..Default::default()
+                },
+            ],
+            path_events_omitted: 3,
             ..Default::default()
         }),
         ..quic()
@@ -146,6 +162,18 @@ fn an_ended_connection_says_who_closed_it_and_why() {
         text.contains("after 1.5s from 127.0.0.1:1 to 127.0.0.1:2"),
         "{text}"
     );
+}
+
+#[test]
+fn what_happened_to_paths_is_told_in_order() {
+    let text = whole(&ended());
+    for part in [
+        "after 1.4s 192.0.2.66:6 validation failed",
+        "after 1.5s 127.0.0.1:2 peer migrated from 127.0.0.1:1",
+        "and 3 more",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
 }
 
 #[test]
