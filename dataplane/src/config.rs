@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::{
     audit,
     control::{Target, Trust},
-    quic::relay,
+    quic::{CONFIDENTIALITY_LIMIT, relay},
 };
 
 /// Most shards: a shard's index is one byte of every connection ID.
@@ -50,6 +50,9 @@ pub struct Config {
     pub relay: Option<Relay>,
     /// Stay ready while the process drains at its end.
     pub stay_ready: bool,
+    /// Packets that one connection may seal with AES-GCM (RFC 9001 6.6): at half of it the
+    /// connection is drained. Tests make it smaller; a larger one is cut.
+    pub packets_per_key: u64,
     /// OTLP collector (gRPC) for metrics and traces. None: neither is sent.
     pub otlp_endpoint: Option<String>,
 }
@@ -117,6 +120,7 @@ impl Default for Config {
             drain_deadline: Duration::from_secs(30),
             relay: None,
             stay_ready: false,
+            packets_per_key: CONFIDENTIALITY_LIMIT,
             otlp_endpoint: env::var(OTLP_ENDPOINT)
                 .ok()
                 .filter(|endpoint| !endpoint.is_empty()),

@@ -45,7 +45,7 @@ pub use self::{
     limit::TokenBucket,
     map::ConnectionMap,
     metrics::Metrics,
-    worker::{Closing, Running},
+    worker::{CONFIDENTIALITY_LIMIT, Closing, Running},
 };
 
 /// A quiche connection whose stream buffers are reference-counted, so that a body goes

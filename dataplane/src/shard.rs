@@ -73,6 +73,7 @@ pub struct Shard {
     /// Traces of requests.
     pub telemetry: Arc<Telemetry>,
     early_data: Arc<EarlyData>,
+    packets_per_key: u64,
     configuration: RefCell<Rc<Configuration>>,
     bound: RefCell<BTreeMap<BindingKey, Bound>>,
     contexts: RefCell<Contexts>,
@@ -181,6 +182,8 @@ pub struct Surroundings {
     pub telemetry: Arc<Telemetry>,
     /// What shards know together of early data.
     pub early_data: Arc<EarlyData>,
+    /// Packets that AES-GCM may seal under one key.
+    pub packets_per_key: u64,
 }
 
 /// Starts a shard for each of `metrics`, and wires the rings between them. `relays` are
@@ -245,6 +248,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         records,
         telemetry,
         early_data,
+        packets_per_key,
     } = surroundings;
     let Edges {
         mut commands,
@@ -286,6 +290,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         mirrors: Rc::default(),
         telemetry,
         early_data,
+        packets_per_key,
         configuration: RefCell::new(Rc::new(Configuration::clone(&first))),
         bound: RefCell::default(),
         contexts: RefCell::default(),

@@ -55,6 +55,7 @@ pub struct Builder {
     address: IpAddr,
     /// Host names of the certificate beside the usual ones.
     more_names: Vec<String>,
+    packets_per_key: u64,
 }
 
 impl Default for Builder {
@@ -71,6 +72,7 @@ impl Default for Builder {
             process: None,
             address: Ipv4Addr::LOCALHOST.into(),
             more_names: Vec::new(),
+            packets_per_key: tidegate_dataplane::quic::CONFIDENTIALITY_LIMIT,
         }
     }
 }
@@ -129,6 +131,14 @@ impl Builder {
         let name = |index| format!("one-of-many-names-{index}.site.test");
         Self {
             more_names: (0..count).map(name).collect(),
+            ..self
+        }
+    }
+
+    /// Packets that one connection may seal with AES-GCM.
+    pub fn packets_per_key(self, packets_per_key: u64) -> Self {
+        Self {
+            packets_per_key,
             ..self
         }
     }
@@ -267,6 +277,7 @@ impl Builder {
                 address,
             }),
             stay_ready: false,
+            packets_per_key: self.packets_per_key,
             otlp_endpoint: self.otlp.clone(),
         }
     }

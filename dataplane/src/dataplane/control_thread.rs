@@ -25,6 +25,7 @@ use crate::{
         Applier, Cache, Change, Commander, Dialer, Following, Link, Reports, discover, links,
     },
     metrics::Metrics,
+    quic::CONFIDENTIALITY_LIMIT,
     shard::{self, ShardCommand, ShardHandle, Surroundings},
     telemetry::{Telemetry, otlp},
 };
@@ -152,6 +153,7 @@ impl House {
             records,
             telemetry,
             early_data: Arc::default(),
+            packets_per_key: config.packets_per_key.clamp(1, CONFIDENTIALITY_LIMIT),
         };
         let shards = shard::spawn_all(&surroundings, metrics.shards(), relays)
             .context("the shards' threads cannot start")?;

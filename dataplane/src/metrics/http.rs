@@ -34,7 +34,7 @@ pub(super) const MIRRORS: [&str; 6] = [
     "answered", "lagged", "limit", "timeout", "connect", "failed",
 ];
 /// Values of `tidegate.closed_by`, by the enumeration's numbers.
-pub(super) const CLOSED_BY: [&str; 9] = [
+pub(super) const CLOSED_BY: [&str; 10] = [
     "unspecified",
     "peer",
     "local",
@@ -44,6 +44,7 @@ pub(super) const CLOSED_BY: [&str; 9] = [
     "handshake_timeout",
     "admission",
     "abort",
+    "aead_limit",
 ];
 
 /// Counts requests of every protocol, with OpenTelemetry's names.
@@ -59,7 +60,7 @@ pub struct HttpMetrics {
     pub(super) retries: Counters<4>,
     pub(super) mirrors: Counters<6>,
     pub(super) tcp_accepted: Counter,
-    pub(super) tcp_closed: Counters<9>,
+    pub(super) tcp_closed: Counters<10>,
     pub(super) tcp_refused: Counters<3>,
     pub(super) tls_failures: Counter,
 }

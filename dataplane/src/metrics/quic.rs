@@ -50,7 +50,7 @@ pub(super) struct QuicMetrics {
     pub(super) waiting: Level,
     pub(super) initials: Counter,
     pub(super) opened: Counter,
-    pub(super) closed: Counters<9>,
+    pub(super) closed: Counters<10>,
     /// Local transport, local application, peer transport, peer application.
     pub(super) close_frames: [Counters<{ CODES.len() }>; 4],
     pub(super) handshakes: Counter,

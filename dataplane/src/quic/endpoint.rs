@@ -15,6 +15,7 @@ use super::{
     token,
     turnstile::Turnstile,
     udp::UdpSocket,
+    worker::CONFIDENTIALITY_LIMIT,
 };
 use crate::{
     connections::{Handle, LiveConnection},
@@ -37,6 +38,10 @@ pub trait Host {
     fn early_flight(&self, random: [u8; 32]) -> Flight {
         let _ = random;
         Flight::NoRoom
+    }
+    /// Packets that AES-GCM may seal under one key; a connection is drained at half of it.
+    fn packets_per_key(&self) -> u64 {
+        CONFIDENTIALITY_LIMIT
     }
     /// A handshake was completed.
     fn established(&self, handle: Handle, facts: v1::Connection);

@@ -55,8 +55,8 @@ pub(crate) struct Shared {
     pub(crate) listener: RefCell<Option<Arc<str>>>,
     pub(crate) stage: Cell<Stage>,
     pub(crate) activity: Cell<Activity>,
-    /// When a drain ends, once it began.
-    pub(crate) drain: Cell<Option<Instant>>,
+    /// The drain, once it began.
+    pub(crate) drain: Cell<Option<Draining>>,
     /// Bytes of the largest datagram that is sent, where that is less than quiche knows.
     pub(crate) datagram_limit: Cell<Option<usize>>,
     /// Who closed it, once that is decided.
@@ -66,6 +66,13 @@ pub(crate) struct Shared {
     /// Addresses of the client that other data planes reach.
     pub(crate) vias: RefCell<Vias>,
     mailbox: RefCell<Mailbox>,
+}
+
+/// Why a connection drains, and when it ends in any case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draining {
+    pub(crate) by: ClosedBy,
+    pub(crate) deadline: Instant,
 }
 
 #[derive(Default)]
@@ -188,6 +195,17 @@ impl Shared {
         false
     }
 
+    /// Begins a drain. One that has begun already may only become shorter.
+    pub(crate) fn drain_for(&self, by: ClosedBy, deadline: Instant) {
+        let draining = match self.drain.get() {
+            Some(before) if before.deadline <= deadline => return,
+            Some(before) => Draining { deadline, ..before },
+            None => Draining { by, deadline },
+        };
+        self.drain.set(Some(draining));
+        self.ring();
+    }
+
     /// The work is over and the close frame, if any, is on its way.
     pub(crate) fn enter_closing(&self) {
         self.stage.set(Stage::Closing);
@@ -263,12 +281,7 @@ impl LiveConnection for Shared {
     }
 
     fn drain(&self, deadline: Instant) {
-        let sooner = self
-            .drain
-            .get()
-            .map_or(deadline, |before| before.min(deadline));
-        self.drain.set(Some(sooner));
-        self.ring();
+        self.drain_for(ClosedBy::Drain, deadline);
     }
 }
 

@@ -5,6 +5,7 @@
 //! the handshake, [`Running`] and [`Closing`]. With early data a connection runs before its
 //! handshake is complete; it counts as half open until then, and has as long for it.
 
+mod aead;
 mod core;
 mod delayed_ack;
 mod drain;
@@ -22,6 +23,7 @@ use std::{rc::Rc, time::Instant};
 
 use tidegate_proto::v1::ClosedBy;
 
+pub use self::aead::CONFIDENTIALITY_LIMIT;
 pub(crate) use self::core::Core;
 use self::drain::Drain;
 use super::{
@@ -175,6 +177,9 @@ impl<A: ApplicationOverQuic> Running<A> {
                 application.process_writes(&mut qconn)?;
             }
             shared.activity.set(application.activity());
+            if core.spare_keys() {
+                return Ok(());
+            }
             if drain.advance(&shared, application, Instant::now())? {
                 return Ok(());
             }

@@ -33,6 +33,10 @@ impl Host for Shard {
         self.early_data.take(random)
     }
 
+    fn packets_per_key(&self) -> u64 {
+        self.packets_per_key
+    }
+
     fn established(&self, handle: Handle, mut facts: v1::Connection) {
         facts.id = self.connection_id(handle);
         self.records.offer(Kind::Established(facts));

@@ -21,6 +21,7 @@ mod grpc;
 mod grpc_admin;
 mod hostile;
 mod keys;
+mod long_life;
 mod path_events;
 mod protocol_errors;
 mod rebind;

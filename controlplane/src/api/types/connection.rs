@@ -248,6 +248,8 @@ mirror_enum! {
         Admission,
         /// The process ended before the connection.
         Abort,
+        /// It had sent or received as much as one set of keys may protect (RFC 9001 6.6).
+        AeadLimit,
     }
 
     /// What happened to a path.

@@ -117,6 +117,7 @@ impl Gateway {
             records,
             telemetry: Arc::new(Telemetry::default()),
             early_data: Arc::default(),
+            packets_per_key: crate::quic::CONFIDENTIALITY_LIMIT,
         };
         // What is there from the start counts as a change.
         configured.send_modify(|_| {});

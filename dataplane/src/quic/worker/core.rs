@@ -13,9 +13,8 @@ use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
-    delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu, pacer::Pacer,
-    paths,
-    unvalidated::Unvalidated,
+    aead::Usage, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu,
+    pacer::Pacer, paths,
 };
 use crate::{
     quic::{
@@ -48,6 +47,7 @@ pub(crate) struct Core {
     retired: bool,
     /// Addresses that the client had before.
     former: Former,
+    pub(super) aead: Usage,
     farewell: Farewell,
     pacer: Pacer,
     mtu: Mtu,
@@ -80,6 +80,7 @@ impl Core {
             initial: Some(initial),
             retired: false,
             former: Former::default(),
+            aead: Usage::default(),
             farewell: Farewell::default(),
             pacer: Pacer::default(),
             mtu: Mtu::default(),
@@ -109,6 +110,7 @@ impl Core {
                 let mut audit = self.shared.audit.borrow_mut();
                 audit.relayed_datagrams += incoming.count() as u64;
             }
+            self.aead.fed(incoming.count() as u64);
             let turned = self.shared.vias.borrow().of(client) != via;
             let before = turned.then(|| qconn.stats().recv);
             for datagram in incoming.segments() {
@@ -171,6 +173,10 @@ impl Core {
         if let Some(transport) = &*shared.transport.borrow() {
             self.pacer.begin(&qconn, transport, now);
             self.mtu.begin(transport);
+        }
+        if let Some(tls) = &*shared.tls.borrow() {
+            let limit = shared.endpoint.host.packets_per_key();
+            self.aead.begin(&tls.cipher, limit);
         }
         if let Some(refused) = EarlyDataOutcome::of_refusal(qconn.early_data_reason()) {
             shared.endpoint.host.metrics().early_data(refused);
@@ -302,6 +308,7 @@ impl Core {
                 };
                 self.pacer.sent(len);
                 self.unvalidated.sent(len);
+                self.aead.sealed();
                 // Only to an address that is known to be the client's.
                 if qconn.local_error().is_some() && qconn.is_established() {
                     self.farewell.keep(&room[..len], info.from, info.to);
@@ -542,6 +549,7 @@ fn close_reason(qconn: &QuicheConnection, by: ClosedBy) -> String {
             ClosedBy::IdleTimeout => "idle timeout".to_owned(),
             ClosedBy::HandshakeTimeout => "handshake timeout".to_owned(),
             ClosedBy::Abort => "aborted".to_owned(),
+            ClosedBy::AeadLimit => "AEAD limit".to_owned(),
             _ => String::new(),
         },
     }

@@ -7,9 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_proto::v1::ClosedBy;
-
-use crate::quic::{ApplicationError, ApplicationOverQuic, DrainPhase, shared::Shared};
+use crate::quic::{
+    ApplicationError, ApplicationOverQuic, DrainPhase,
+    shared::{Draining, Shared},
+};
 
 /// How far the drain is, and since when.
 #[derive(Default)]
@@ -26,7 +27,7 @@ impl Drain {
         application: &mut A,
         now: Instant,
     ) -> Result<bool, ApplicationError> {
-        let Some(deadline) = shared.drain.get() else {
+        let Some(Draining { by, deadline }) = shared.drain.get() else {
             return Ok(false);
         };
         let mut qconn = shared.qconn.borrow_mut();
@@ -52,7 +53,7 @@ impl Drain {
         let refused = matches!(self.reached, Some((DrainPhase::Refuse, since)) if now >= since + self.round_trip);
         let over = refused && application.activity().is_idle() || now >= deadline;
         if over {
-            shared.closed_by.set(Some(ClosedBy::Drain));
+            shared.closed_by.set(Some(by));
             application.goodbye().apply(&mut qconn);
         }
         Ok(over)
@@ -60,7 +61,7 @@ impl Drain {
 
     /// When [`advance`](Self::advance) must be called again.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
-        let deadline = shared.drain.get()?;
+        let Draining { deadline, .. } = shared.drain.get()?;
         let waits = shared.activity.get().is_idle()
             || !matches!(self.reached, Some((DrainPhase::Refuse, _)));
         Some(match self.next().filter(|_| waits) {
