@@ -41,6 +41,23 @@ pub fn socket_stats(qconn: &QuicheConnection) -> v1::SocketStats {
     socket
 }
 
+/// How long an answer may take before a packet is taken for lost (RFC 9002 6.2.1), on the
+/// active path or else the first.
+pub(crate) fn probe_timeout(qconn: &QuicheConnection) -> Duration {
+    let active = qconn.path_stats().find(|path| path.active);
+    let path = active.or_else(|| qconn.path_stats().next());
+    path.map_or(INITIAL_PROBE_TIMEOUT, |path| {
+        path.rtt + (4 * path.rttvar).max(GRANULARITY) + MAX_ACK_DELAY
+    })
+}
+
+/// Without a sample of the round trip (RFC 9002 6.2.2).
+const INITIAL_PROBE_TIMEOUT: Duration = Duration::from_millis(999);
+/// RFC 9002 6.1.2.
+const GRANULARITY: Duration = Duration::from_millis(1);
+/// Unless the client says otherwise (RFC 9000 18.2).
+const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+
 fn startup_exit(exit: quiche::StartupExit) -> v1::StartupExit {
     use quiche::StartupExitReason as Quiche;
     use v1::startup_exit::Reason;

@@ -31,6 +31,7 @@ use super::{
     HandshakeInfo,
     metrics::{DatagramDrop, HandshakeFailure},
     shared::{Shared, Stage},
+    stats,
 };
 
 /// A connection that is not served yet. Its handshake is complete, or it has early data.
@@ -212,17 +213,26 @@ impl Closing {
         Self { core }
     }
 
-    /// Answers for the connection IDs until nobody can use them any more.
+    /// Answers for the connection IDs until nobody can use them any more: three probe
+    /// time-outs (RFC 9000 10.2). quiche begins to count when the close frame is sent; one
+    /// that cannot be sent, because the client never proved its address or the socket is
+    /// gone, is given up in the same time.
     pub async fn linger(mut self) {
+        let unsent = Instant::now() + 3 * stats::probe_timeout(&self.core.shared.qconn.borrow());
         loop {
             if self.core.receive() {
                 self.core.repeat_farewell();
             }
             self.core.transmit();
-            if self.core.shared.qconn.borrow().is_closed() {
-                return;
-            }
-            self.core.wait(None, std::future::pending::<()>()).await;
+            let deadline = {
+                let qconn = self.core.shared.qconn.borrow();
+                let give_up = (!qconn.is_draining()).then_some(unsent);
+                if qconn.is_closed() || give_up.is_some_and(|at| at <= Instant::now()) {
+                    return;
+                }
+                give_up
+            };
+            self.core.wait(deadline, std::future::pending::<()>()).await;
         }
     }
 }

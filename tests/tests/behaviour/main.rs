@@ -29,6 +29,7 @@ mod relay;
 mod reload;
 mod resume;
 mod routing;
+mod silence;
 mod slow;
 mod smuggling;
 mod streams;
