@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".tidegate.v1.Certificate",
             ".tidegate.v1.EchKey",
             ".tidegate.v1.EnrollRequest",
+            ".tidegate.v1.CapturePiece",
+            ".tidegate.v1.CapturedRecords",
         ])
         .compile_fds(descriptors)?;
     Ok(())

@@ -312,6 +312,10 @@ fn name_of(kind: &command::Kind) -> &'static str {
         command::Kind::CloseSelected(_) => "close_selected",
         command::Kind::Drain(_) => "drain",
         command::Kind::Undrain(_) => "undrain",
+        command::Kind::BeginCapture(_) => "begin_capture",
+        command::Kind::CaptureNext(_) => "capture_next",
+        command::Kind::ReadCapture(_) => "read_capture",
+        command::Kind::StopCapture(_) => "stop_capture",
     }
 }
 

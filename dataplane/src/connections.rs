@@ -8,7 +8,10 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 use slab::Slab;
 use tidegate_proto::v1;
 
-use crate::quic::ConnectionShutdownBehaviour;
+use crate::{
+    capture::{Qlog, Refused},
+    quic::ConnectionShutdownBehaviour,
+};
 
 /// What an operator can ask of a connection.
 pub trait LiveConnection {
@@ -24,6 +27,14 @@ pub trait LiveConnection {
     fn close(&self, behaviour: ConnectionShutdownBehaviour, by: v1::ClosedBy);
     /// Lets requests under way end, refuses others, and closes when idle or at `deadline`.
     fn drain(&self, deadline: Instant);
+    /// Begins to write qlog, under this title.
+    ///
+    /// # Errors
+    /// When there is none to write.
+    fn capture(&self, qlog: Qlog, title: String) -> Result<(), Refused> {
+        let _ = (qlog, title);
+        Err(Refused::NotQuic)
+    }
 }
 
 /// A slot in [`Connections`] and which use of it.

@@ -2,9 +2,10 @@
 //!
 //! One pinned thread per core is a [`shard`]: it owns its sockets, its connections and
 //! its upstream pools, and a request never leaves it. A control thread keeps the session
-//! to the control plane ([`control`]), delivers audit records ([`audit`]) and serves the
-//! local port ([`admin`]). Between the threads there are five edges, all bounded:
-//! configuration and commands in, applied versions and records out, datagrams sideways.
+//! to the control plane ([`control`]), delivers audit records ([`audit`]), hands out what
+//! operators have [captured](capture) and serves the local port ([`admin`]). Between the
+//! threads there are six edges, all bounded: configuration and commands in, applied
+//! versions, records and captures out, datagrams sideways.
 //!
 //! A packet's way: [`quic::udp`] → [`quic::demux`] → [`quic::listener`] → a connection's worker →
 //! [`proxy::h3`] → [`proxy::serve`] → [`proxy::upstream`], and back the same way.
@@ -14,6 +15,7 @@
 pub mod admin;
 pub mod audit;
 pub mod balance;
+pub mod capture;
 pub mod config;
 pub mod connections;
 pub mod control;

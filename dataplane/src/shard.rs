@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     audit,
+    capture::Arms,
     connections::{Connections, Handle},
     metrics::ShardMetrics,
     proxy::upstream::Pools,
@@ -72,6 +73,8 @@ pub struct Shard {
     pub mirrors: Rc<Cell<usize>>,
     /// Traces of requests.
     pub telemetry: Arc<Telemetry>,
+    /// Captures that wait for connections.
+    pub arms: Arms,
     early_data: Arc<EarlyData>,
     packets_per_key: u64,
     configuration: RefCell<Rc<Configuration>>,
@@ -289,6 +292,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         upstreams: Pools::default(),
         mirrors: Rc::default(),
         telemetry,
+        arms: Arms::default(),
         early_data,
         packets_per_key,
         configuration: RefCell::new(Rc::new(Configuration::clone(&first))),

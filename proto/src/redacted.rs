@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::v1::{Certificate, EchKey, EnrollRequest, Key};
+use crate::v1::{CapturePiece, CapturedRecords, Certificate, EchKey, EnrollRequest, Key};
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +34,23 @@ impl fmt::Debug for EnrollRequest {
         f.debug_struct("EnrollRequest")
             .field("dataplane_id", &self.dataplane_id)
             .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CapturePiece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CapturePiece")
+            .field("length", &self.data.len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CapturedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CapturedRecords")
+            .field("length", &self.data.len())
             .finish_non_exhaustive()
     }
 }

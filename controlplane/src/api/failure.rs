@@ -1,5 +1,7 @@
 //! What can go wrong in the admin API, once for REST and gRPC.
 
+use std::fmt;
+
 use http::StatusCode;
 use tidegate_proto::v1::{self, command_error::Code};
 use tonic::Status;
@@ -61,6 +63,14 @@ pub(crate) fn problem(status: StatusCode, detail: impl Into<String>) -> Problem 
         detail: detail.into(),
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {

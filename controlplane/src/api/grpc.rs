@@ -9,7 +9,7 @@ use tidegate_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::operations::Operations;
+use super::operations::{Capture, Operations};
 
 /// Serves `tidegate.v1.Admin`.
 pub(crate) struct AdminService(Operations);
@@ -23,9 +23,13 @@ pub(crate) fn service(operations: Operations) -> Service {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Captured = Pin<Box<dyn Stream<Item = Result<v1::CapturedRecords, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type CaptureQlogStream = Captured;
+    type CaptureNextQlogStream = Captured;
+    type CaptureKeyLogStream = Captured;
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
     async fn list_dataplanes(
@@ -108,6 +112,26 @@ impl Admin for AdminService {
         ))
     }
 
+    async fn capture_qlog(&self, request: Request<v1::CaptureQlogRequest>) -> Answer<Captured> {
+        Ok(captured(self.0.capture_qlog(request.into_inner()).await?))
+    }
+
+    async fn capture_next_qlog(
+        &self,
+        request: Request<v1::CaptureNextQlogRequest>,
+    ) -> Answer<Captured> {
+        let capture = self.0.capture_next_qlog(request.into_inner());
+        Ok(captured(capture.await?))
+    }
+
+    async fn capture_key_log(
+        &self,
+        request: Request<v1::CaptureKeyLogRequest>,
+    ) -> Answer<Captured> {
+        let capture = self.0.capture_key_log(request.into_inner());
+        Ok(captured(capture.await?))
+    }
+
     async fn list_audit(
         &self,
         request: Request<v1::ListAuditRequest>,
@@ -139,4 +163,13 @@ impl Admin for AdminService {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         Ok(Response::new(self.0.status()))
     }
+}
+
+fn captured(capture: Capture) -> Response<Captured> {
+    let pieces = stream::unfold(capture, async |mut capture| {
+        let piece = capture.next().await?;
+        let records = piece.map(|data| v1::CapturedRecords { data });
+        Some((records.map_err(Status::from), capture))
+    });
+    Response::new(Box::pin(pieces))
 }

@@ -3,6 +3,7 @@
 //! Checks what came in, asks the fleet or the history, and says what went wrong as a
 //! [`Failure`](super::failure::Failure). Knows nothing of HTTP.
 
+mod capture;
 mod configuration;
 mod connections;
 mod dataplanes;
@@ -11,6 +12,7 @@ mod listeners;
 
 use std::sync::Arc;
 
+pub(crate) use self::capture::Capture;
 use crate::{fleet::Fleet, keys::KeyStore, store::AuditStore, telemetry::Instruments};
 
 /// Everything that operations reach. Cheap to clone.

@@ -4,6 +4,7 @@
 #![allow(unused_qualifications)]
 
 pub(crate) mod audit;
+mod capture;
 mod configuration;
 pub(crate) mod connections;
 mod dataplanes;
@@ -36,6 +37,9 @@ pub(crate) fn router() -> (Router<Operations>, openapi::OpenApi) {
         .routes(routes!(connections::show))
         .routes(routes!(connections::close))
         .routes(routes!(connections::close_selected))
+        .routes(routes!(capture::qlog))
+        .routes(routes!(capture::next_qlog))
+        .routes(routes!(capture::key_log))
         .routes(routes!(audit::list))
         .routes(routes!(events::watch))
         .routes(routes!(configuration::config))
@@ -57,6 +61,7 @@ pub(crate) fn router() -> (Router<Operations>, openapi::OpenApi) {
     modifiers(&Token),
     tags(
         (name = "connections", description = "Live connections and their end"),
+        (name = "captures", description = "What happens on connections, packet by packet"),
         (name = "fleet", description = "Dataplanes and listeners"),
         (name = "history", description = "What happened"),
         (name = "configuration", description = "What is in service, and why"),

@@ -1,5 +1,6 @@
 //! The API over real sockets, with dataplanes that do what a test says.
 
+mod captures;
 mod commands;
 mod documents;
 mod watching;

@@ -6,6 +6,7 @@
 //! converts at its edge, and the rest of the crate speaks the protocol's own types.
 
 mod audit;
+mod capture;
 mod configuration;
 mod connection;
 mod fleet;
@@ -13,6 +14,7 @@ mod problem;
 mod wire;
 
 pub use audit::{AuditList, AuditRecord, Event, Lagged};
+pub use capture::{CaptureKeyLog, CaptureNextQlog, CaptureQlog, QlogLevel};
 pub use configuration::{
     Admission, Attachment, Backend, BackendProtocol, BackendRef, BackendTls, Certificate,
     Configuration, Endpoint, Endpoints, Filter, HeaderField, HeaderModifier, Http3, HttpLimits,

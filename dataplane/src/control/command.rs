@@ -1,5 +1,7 @@
 //! Commands: to the shards that they concern, and the answers back as one.
 
+mod capture;
+
 use std::{sync::Arc, time::Duration};
 
 use tidegate_proto::{
@@ -15,7 +17,10 @@ use tokio::{
 };
 
 use super::{Reports, Serving};
-use crate::{metrics::ControlMetrics, quic::ConnectionShutdownBehaviour, shard::ShardCommand};
+use crate::{
+    capture::Captures, metrics::ControlMetrics, quic::ConnectionShutdownBehaviour,
+    shard::ShardCommand,
+};
 
 /// Commands under way at once, over all sessions.
 const AT_ONCE: usize = 64;
@@ -38,6 +43,7 @@ pub(crate) struct Commander {
     serving: Serving,
     reports: Reports,
     slots: Semaphore,
+    captures: Captures,
     metrics: Arc<ControlMetrics>,
 }
 
@@ -66,6 +72,7 @@ impl Commander {
             serving,
             reports,
             slots: Semaphore::new(AT_ONCE),
+            captures: Captures::new(metrics.clone()),
             metrics,
         }
     }
@@ -134,6 +141,12 @@ impl Commander {
                 self.reports.stir();
                 Ok(Reply::Done(Done {}))
             }
+            Some(Kind::BeginCapture(begin)) => {
+                self.begin_capture(begin).await.map(Reply::CaptureBegun)
+            }
+            Some(Kind::CaptureNext(next)) => self.capture_next(next).await.map(Reply::CaptureBegun),
+            Some(Kind::ReadCapture(read)) => self.read_capture(read).await.map(Reply::CapturePiece),
+            Some(Kind::StopCapture(stop)) => self.stop_capture(&stop).map(Reply::Done),
             None => Err(Refusal::Invalid(
                 "unknown command: upgrade the data plane".into(),
             )),

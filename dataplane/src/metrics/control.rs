@@ -16,6 +16,8 @@ pub struct ControlMetrics {
     pub(super) snapshots: Counters<4>,
     pub(super) endpoints: Counter,
     pub(super) commands: Counters<5>,
+    pub(super) captures: Counter,
+    pub(super) captures_lost: Counter,
 }
 
 impl ControlMetrics {
@@ -48,5 +50,20 @@ impl ControlMetrics {
     /// A command was answered: `done`, `not_found`, `invalid` or `busy`.
     pub fn command(&self, outcome: &'static str) {
         self.commands.named(&OUTCOMES, outcome).one();
+    }
+
+    /// A capture was begun.
+    pub fn capture_begun(&self) {
+        self.captures.one();
+    }
+
+    /// A record of a capture was left out, because its reader is slow.
+    pub fn capture_lost(&self) {
+        self.captures_lost.one();
+    }
+
+    /// Records of captures that were left out.
+    pub fn captures_lost(&self) -> u64 {
+        self.captures_lost.value()
     }
 }

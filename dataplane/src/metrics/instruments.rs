@@ -489,6 +489,25 @@ impl Registrar<'_> {
                 }
             }),
         );
+        let captures = control.clone();
+        self.counter(
+            "tidegate.captures",
+            "{capture}",
+            "Captures of connections that operators began.",
+            Box::new(move |observe| observe(captures.captures.value(), &[])),
+        );
+        let captures = control.clone();
+        self.counter(
+            "tidegate.captures.lost",
+            "{record}",
+            "Records of captures that were left out.",
+            Box::new(move |observe| {
+                observe(
+                    captures.captures_lost.value(),
+                    &[KeyValue::new("reason", "slow_reader")],
+                );
+            }),
+        );
         let endpoints = control.clone();
         self.counter(
             "tidegate.control.endpoints",

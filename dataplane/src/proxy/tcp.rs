@@ -144,7 +144,10 @@ impl Accepted {
         let Some(acceptor) = self.shard.tls(&self.key) else {
             return Ending::new(ClosedBy::Local, "the binding has no TLS");
         };
-        let handshake = acceptor.accept(wire, self.limits.header_timeout);
+        let (shard, peer) = (&self.shard, self.live.peer.ip());
+        let handshake = acceptor.accept(wire, self.limits.header_timeout, |ssl| {
+            shard.arms.meet(ssl, peer);
+        });
         let stream = match self.live.unless_told(handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {

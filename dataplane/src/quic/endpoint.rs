@@ -1,10 +1,17 @@
 //! What the connections of one binding share on a shard.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::SystemTime};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Weak,
+    time::SystemTime,
+};
 
 use tidegate_proto::v1;
 
 use super::{
+    QuicheConnection,
     cid::{Cid, CidCodec, ConnectionIdGenerator, Location},
     demux::Place,
     half_open::HalfOpen,
@@ -18,6 +25,7 @@ use super::{
     worker::CONFIDENTIALITY_LIMIT,
 };
 use crate::{
+    capture::Buffer,
     connections::{Handle, LiveConnection},
     snapshot::SecretKey,
     tls::Flight,
@@ -38,6 +46,12 @@ pub trait Host {
     fn early_flight(&self, random: [u8; 32]) -> Flight {
         let _ = random;
         Flight::NoRoom
+    }
+    /// A connection is about to see its first packet: the place to begin to write it down.
+    /// Returns where its qlog goes, if anywhere.
+    fn begins(&self, handle: Handle, qconn: &mut QuicheConnection, peer: IpAddr) -> Weak<Buffer> {
+        let _ = (handle, qconn, peer);
+        Weak::new()
     }
     /// Packets that AES-GCM may seal under one key; a connection is drained at half of it.
     fn packets_per_key(&self) -> u64 {

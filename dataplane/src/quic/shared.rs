@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::Waker,
     time::{Instant, SystemTime},
 };
@@ -24,6 +24,7 @@ use super::{
     stats,
 };
 use crate::{
+    capture::{Buffer, Qlog, Refused},
     connections::{Handle, LiveConnection},
     snapshot::QuicTransport,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) closed_by: Cell<Option<ClosedBy>>,
     /// Audit facts that grow while it lives.
     pub(crate) audit: RefCell<v1::AuditStats>,
+    /// Where its qlog goes, while it is captured.
+    pub(crate) captured: RefCell<Weak<Buffer>>,
     /// Addresses of the client that other data planes reach.
     pub(crate) vias: RefCell<Vias>,
     mailbox: RefCell<Mailbox>,
@@ -119,6 +122,7 @@ impl Shared {
                 quic_connection_id: hex,
                 ..Default::default()
             }),
+            captured: RefCell::default(),
             vias: RefCell::default(),
             mailbox: RefCell::default(),
         }
@@ -282,6 +286,23 @@ impl LiveConnection for Shared {
 
     fn drain(&self, deadline: Instant) {
         self.drain_for(ClosedBy::Drain, deadline);
+    }
+
+    fn capture(&self, qlog: Qlog, title: String) -> Result<(), Refused> {
+        if self.closing() {
+            return Err(Refused::Gone);
+        }
+        let mut captured = self.captured.borrow_mut();
+        if captured.upgrade().is_some_and(|other| !other.is_ended()) {
+            return Err(Refused::Captured);
+        }
+        let buffer = Arc::downgrade(&qlog.buffer);
+        let attach = move |qconn: &mut QuicheConnection| qlog.attach(qconn, title);
+        if !self.command(QuicCommand::Custom(Box::new(attach))) {
+            return Err(Refused::Busy);
+        }
+        *captured = buffer;
+        Ok(())
     }
 }
 

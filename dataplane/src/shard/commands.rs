@@ -14,6 +14,7 @@ use super::{
     selector::Selection,
 };
 use crate::{
+    capture::{Qlog, Refused},
     connections::{Handle, LiveConnection},
     quic::ConnectionShutdownBehaviour,
 };
@@ -50,6 +51,18 @@ impl Shard {
                 reply,
             } => {
                 answer(reply, self.close_selected(selector, &behaviour));
+            }
+            ShardCommand::Capture {
+                slot,
+                generation,
+                qlog,
+                reply,
+            } => {
+                answer(reply, self.capture(handle(slot, generation), qlog));
+            }
+            ShardCommand::Arm { armed, reply } => {
+                self.arms.add(armed);
+                answer(reply, ());
             }
             ShardCommand::Drain {
                 listener,
@@ -109,6 +122,12 @@ impl Shard {
         };
         connection.close(behaviour, ClosedBy::Command);
         true
+    }
+
+    fn capture(&self, handle: Handle, qlog: Qlog) -> Result<(), Refused> {
+        let connections = self.connections.borrow();
+        let connection = connections.at(handle).ok_or(Refused::Gone)?;
+        connection.capture(qlog, self.connection_id(handle))
     }
 
     fn close_selected(

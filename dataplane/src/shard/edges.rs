@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -10,6 +11,7 @@ use tidegate_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    capture::{Armed, Qlog, Refused},
     connections::Handle,
     quic::{ConnectionShutdownBehaviour, relay::Via},
 };
@@ -56,6 +58,24 @@ pub enum ShardCommand {
         /// How many; `Err` says what is wrong with the selector.
         reply: oneshot::Sender<Result<u64, String>>,
     },
+    /// Write qlog of one connection.
+    Capture {
+        /// Its slot.
+        slot: u32,
+        /// And which use of it.
+        generation: u32,
+        /// How, and where to.
+        qlog: Qlog,
+        /// `Err` says why not.
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// Write down connections that are to come.
+    Arm {
+        /// Which, what and where to.
+        armed: Arc<Armed>,
+        /// It waits for them.
+        reply: oneshot::Sender<()>,
+    },
     /// Drain a listener's connections, or all.
     Drain {
         /// `None`: all.
@@ -89,7 +109,10 @@ impl ShardCommand {
             Self::Show { reply, .. } => answer(reply, None),
             Self::Close { reply, .. } => answer(reply, false),
             Self::CloseSelected { reply, .. } => answer(reply, Ok(0)),
-            Self::Drain { reply, .. } | Self::Undrain { reply, .. } => answer(reply, ()),
+            Self::Capture { reply, .. } => answer(reply, Err(Refused::Gone)),
+            Self::Arm { reply, .. } | Self::Drain { reply, .. } | Self::Undrain { reply, .. } => {
+                answer(reply, ());
+            }
             Self::State { reply } => answer(reply, ShardReport::default()),
             Self::Stop => {}
         }

@@ -1,13 +1,18 @@
 //! The shard as the connection layer sees it.
 
-use std::rc::Rc;
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, Weak},
+};
 
 use tidegate_proto::v1::{self, record::Kind};
 
 use super::{Shard, edges::Datagram};
 use crate::{
+    capture::Buffer,
     connections::{Handle, LiveConnection},
-    quic::{Incoming, Metrics, endpoint::Host},
+    quic::{Incoming, Metrics, QuicheConnection, endpoint::Host},
     tls::Flight,
 };
 
@@ -31,6 +36,16 @@ impl Host for Shard {
 
     fn early_flight(&self, random: [u8; 32]) -> Flight {
         self.early_data.take(random)
+    }
+
+    fn begins(&self, handle: Handle, qconn: &mut QuicheConnection, peer: IpAddr) -> Weak<Buffer> {
+        self.arms.meet(qconn.as_mut(), peer);
+        let Some(qlog) = self.arms.qlog(peer) else {
+            return Weak::new();
+        };
+        let buffer = Arc::downgrade(&qlog.buffer);
+        qlog.attach(qconn, self.connection_id(handle));
+        buffer
     }
 
     fn packets_per_key(&self) -> u64 {

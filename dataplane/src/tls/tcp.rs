@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use boring::ssl::{Ssl, SslContext};
+use boring::ssl::{Ssl, SslContext, SslRef};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -44,15 +44,21 @@ impl TcpAcceptor {
         })
     }
 
-    /// Performs the handshake, within `limit`.
+    /// Performs the handshake, within `limit`. `prepare` sees the session before it.
     ///
     /// # Errors
     /// When it fails or takes too long.
-    pub async fn accept<S>(&self, stream: S, limit: Duration) -> Result<SslStream<S>, AcceptError>
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        limit: Duration,
+        prepare: impl FnOnce(&mut SslRef),
+    ) -> Result<SslStream<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let ssl = Ssl::new(&self.context).map_err(|_| AcceptError::Failed)?;
+        let mut ssl = Ssl::new(&self.context).map_err(|_| AcceptError::Failed)?;
+        prepare(&mut ssl);
         match timeout(limit, SslStreamBuilder::new(ssl, stream).accept()).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(_)) => Err(AcceptError::Failed),

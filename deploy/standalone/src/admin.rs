@@ -96,6 +96,11 @@ pub enum AdminError {
     Refused(Problem),
     #[error("the connection to the admin API broke off: {0}")]
     Broken(String),
+    #[error("cannot write {}: {error}", .file.display())]
+    File {
+        file: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the answer of {0} is none of the admin API's: {1}")]
     Unexpected(String, String),
 }
@@ -186,6 +191,16 @@ impl AdminClient {
             .send(Method::GET, query, Bytes::new(), "text/event-stream")
             .await?;
         Ok(Events::new(response))
+    }
+
+    /// POST, answered bit by bit.
+    ///
+    /// # Errors
+    /// Any [`AdminError`] of a request.
+    pub async fn stream(&self, query: &Query, body: &impl Serialize) -> Result<Pieces, AdminError> {
+        let body = serde_json::to_vec(body).map_err(|e| AdminError::Broken(e.to_string()))?;
+        let reply = self.send(Method::POST, query, body.into(), "*/*").await?;
+        Ok(Pieces { reply })
     }
 
     /// What the API answered, as the type that it documents.
@@ -280,6 +295,31 @@ impl AdminClient {
 struct Reply {
     response: Response<Incoming>,
     _connection: tcp::Connection,
+}
+
+/// An answer as it comes.
+pub struct Pieces {
+    reply: Reply,
+}
+
+impl Pieces {
+    /// What has come; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, AdminError> {
+        loop {
+            match self.reply.response.body_mut().frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(AdminError::Broken(error.to_string())),
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 fn read_token(file: &Path) -> Result<String, AdminError> {

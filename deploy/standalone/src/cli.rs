@@ -91,6 +91,24 @@ mod tests {
     }
 
     #[test]
+    fn a_qlog_is_of_one_connection_that_is_there_or_comes_next() {
+        for line in [
+            "tidegate connections qlog local.0.1.1 --duration 10s --level core --file x.sqlog",
+            "tidegate connections qlog --next --peer 192.0.2.0/24",
+            "tidegate connections keylog --server-name localhost --connections 3",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "tidegate connections qlog",
+            "tidegate connections qlog local.0.1.1 --next",
+            "tidegate connections qlog local.0.1.1 --peer 192.0.2.0/24",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_drain_needs_its_kind_and_takes_a_deadline() {
         assert!(parse("tidegate drain dataplane").is_ok());
         assert!(parse("tidegate drain listener default/demo/https --deadline 5s").is_ok());

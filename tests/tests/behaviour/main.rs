@@ -7,6 +7,7 @@ mod admission;
 mod api;
 mod attacks;
 mod bodies;
+mod captures;
 mod client_certificates;
 mod close;
 mod control_restart;

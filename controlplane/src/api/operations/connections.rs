@@ -180,7 +180,7 @@ fn checked(
     Ok(behaviour)
 }
 
-fn parse_id(id: &str) -> Result<ConnectionId, Failure> {
+pub(super) fn parse_id(id: &str) -> Result<ConnectionId, Failure> {
     id.parse::<ConnectionId>()
         .map_err(|invalid| Failure::Invalid(invalid.to_string()))
 }

@@ -82,7 +82,12 @@ async fn with_connections(harness: &Harness, id: &str, count: u32) -> Asked {
             Command::CloseSelected(_) => Reply::Closed(v1::Closed {
                 count: connections.len() as u64,
             }),
-            Command::Drain(_) | Command::Undrain(_) => Reply::Done(v1::Done {}),
+            Command::Drain(_) | Command::Undrain(_) | Command::StopCapture(_) => {
+                Reply::Done(v1::Done {})
+            }
+            Command::BeginCapture(_) | Command::CaptureNext(_) | Command::ReadCapture(_) => {
+                refusal(Code::NotFound, "nothing is captured here")
+            }
         }
     });
     asked

@@ -387,6 +387,10 @@ fn obey(index: usize, command: ShardCommand, serving: Option<&Configuration>, st
                 .push((index, listener, deadline));
             let _gone = reply.send(());
         }
+        ShardCommand::Capture { reply, .. } => {
+            let _gone = reply.send(Err(crate::capture::Refused::Gone));
+        }
+        ShardCommand::Arm { reply, .. } => drop(reply.send(())),
         ShardCommand::Undrain { reply, .. } => {
             stage
                 .drains

@@ -128,15 +128,18 @@ impl Listener {
             queued.unwrap_or_default(),
             original.is_some(),
         );
+        let mut qconn = qconn.ok()?;
+        let captured = endpoint.host.begins(handle, &mut qconn, peer_addr.ip());
         let shared = Rc::new(Shared::new(
             endpoint.clone(),
             handle,
-            qconn.ok()?,
+            qconn,
             scid,
             local_addr,
             peer_addr,
             handshake,
         ));
+        shared.captured.replace(captured);
         let registered = endpoint.host.register(shared.clone());
         debug_assert_eq!(
             registered, handle,

@@ -12,6 +12,7 @@ use crate::{
     units,
 };
 
+mod capture;
 pub mod render;
 
 /// Most connections that the API puts on a page.
@@ -39,6 +40,10 @@ pub enum Action {
         #[command(flatten)]
         selector: SelectorArgs,
     },
+    /// What happens on one connection, packet by packet, as qlog
+    Qlog(capture::QlogArgs),
+    /// TLS secrets of the next connections, with which recorded packets can be read
+    Keylog(capture::KeyLogArgs),
     /// Close one connection, or all that match
     Close(CloseArgs),
 }
@@ -118,6 +123,8 @@ pub async fn run(args: Args) -> Result<(), AdminError> {
             }
         }
         Action::Watch { selector } => watch(&api, &selector, output).await?,
+        Action::Qlog(args) => capture::qlog(&api, args).await?,
+        Action::Keylog(args) => capture::key_log(&api, args).await?,
         Action::Close(close) => {
             let value = send_close(&api, &close).await?;
             if output == Output::Json {
