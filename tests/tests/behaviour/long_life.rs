@@ -53,8 +53,8 @@ async fn a_connection_is_renewed_before_its_keys_have_protected_too_much() {
         ask(0, "/bytes/100"),
         Action::FlushPackets,
         finished(0),
-        // A drain begins at half of the limit, in the middle of this: some 8,900 packets.
-        ask(4, "/bytes/12000000"),
+        // A drain begins at half of the limit, in the middle of this: some 11,000 packets.
+        ask(4, "/bytes/15000000"),
         Action::FlushPackets,
         finished(4),
         Action::Wait {
@@ -64,7 +64,7 @@ async fn a_connection_is_renewed_before_its_keys_have_protected_too_much() {
     let run = attack(&target, script, &[]).await;
     assert_eq!(
         run.content(4).len(),
-        12_000_000,
+        15_000_000,
         "what is under way finishes"
     );
     assert_eq!(run.closed(), Some(0x100), "H3_NO_ERROR");
@@ -95,8 +95,8 @@ async fn its_client_goes_on_with_another() {
         .start(&upstream)
         .await;
     let client = gateway.h3().await;
-    let answer = client.get("/bytes/12000000").await;
-    assert_eq!(answer.body.len(), 12_000_000);
+    let answer = client.get("/bytes/15000000").await;
+    assert_eq!(answer.body.len(), 15_000_000);
     match within("the connection ends", client.closed()).await {
         ConnectionError::ApplicationClosed(frame) => {
             assert_eq!(frame.error_code.into_inner(), 0x100);

@@ -95,13 +95,12 @@ async fn a_forged_address_is_shown_as_such_and_never_as_the_clients() {
         events(&live).contains(&failed).then_some(live)
     })
     .await;
+    let mut seen = events(&live);
+    seen.retain(|(_, peer)| *peer == stranger);
+    let kinds: Vec<&str> = seen.iter().map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(
-        events(&live),
-        [
-            ("new".to_owned(), stranger.clone()),
-            ("connection_id_reused".to_owned(), stranger),
-            failed,
-        ],
+        kinds,
+        ["new", "connection_id_reused", "validation_failed"],
         "{live}"
     );
     assert_eq!(client.get("/bytes/100000").await.body.len(), 100_000);

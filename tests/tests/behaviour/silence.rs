@@ -40,7 +40,11 @@ async fn a_closing_connection_answers_ever_more_seldom_and_then_never() {
     client.get("/").await;
     let id = id_of(&gateway, tap.source).await;
     // Until all is said and acknowledged.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut said = 0;
+    while tap.down().len() > said {
+        said = tap.down().len();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
     tap.deafen();
     tap.mute();
     let before = tap.down().len();
