@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{
     aead::Usage, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu,
-    pacer::Pacer, paths,
+    pacer::Pacer, paths, unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
