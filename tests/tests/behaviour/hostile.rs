@@ -244,6 +244,24 @@ async fn a_first_flight_without_a_second_stays_within_the_limit_while_it_is_repe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_flight_that_was_bent_on_the_way_closes_nothing() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder()
+        .tls_option("tidegate.dev/retry", "never")
+        .start(&upstream)
+        .await;
+    let mut source = Source::new().await;
+    let mut bent = Forge::new(7).make(Kind::InitialTrue);
+    bent[600] ^= 1;
+    source.send(&bent, gateway.https).await;
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+    source.collect();
+    // A close would end the handshake of a client whose next packet is whole.
+    assert_eq!(source.received, 0);
+    drop(upstream);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_versions_are_told_the_known_ones() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

@@ -141,7 +141,8 @@ impl Scene {
             all.retain(|_| self.lossy);
             let ended = admin.audit("").await;
             all.extend(ended.iter().map(|record| record["connection"].clone()));
-            all.retain(|one| one["handshake"]["elapsed_us"] != 0);
+            // A handshake that noise began, or that a loss ended.
+            all.retain(|one| !self.lossy || one["handshake"]["elapsed_us"] != 0);
             all.sort_by_key(|one| one["started_at_ms"].as_i64());
             let mut ids: Vec<&str> = all.iter().filter_map(|one| one["id"].as_str()).collect();
             ids.sort_unstable();

@@ -2,14 +2,18 @@
 //! can read it.
 
 use super::Core;
-use crate::quic::initial;
+use crate::quic::{QuicheConnection, initial};
 
 impl Core {
     /// RFC 9000 10.2.3: a server that does not know which keys its client has closes in an
     /// Initial packet as well. quiche sends the Handshake packet alone.
     pub(super) fn refuse_in_initial(&self) {
         let shared = &self.shared;
-        let qconn = shared.qconn.borrow();
+        let mut qconn = shared.qconn.borrow_mut();
+        // quiche gives up on noise as well, and that may be another's.
+        if !has_read_hello(&mut qconn) {
+            return;
+        }
         let Some(error) = qconn.local_error() else {
             return;
         };
@@ -34,6 +38,14 @@ impl Core {
             });
         }
     }
+}
+
+/// Whether a ClientHello came, in packets that were whole.
+fn has_read_hello(qconn: &mut QuicheConnection) -> bool {
+    let ssl: &mut boring::ssl::SslRef = qconn.as_mut();
+    let mut random = [0; 32];
+    ssl.client_random(&mut random);
+    random != [0; 32]
 }
 
 /// RFC 9001 4.8.
