@@ -145,6 +145,8 @@ func visitOnce(asked task, one visit, shared *tls.Config) visited {
 			}
 		}
 	}
+	// With 0-RTT the answers may be here before that.
+	<-connection.HandshakeComplete()
 	state := connection.ConnectionState()
 	resumed, early := state.TLS.DidResume, state.Used0RTT
 	cipher := tls.CipherSuiteName(state.TLS.CipherSuite)

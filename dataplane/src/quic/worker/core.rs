@@ -13,8 +13,8 @@ use tidegate_proto::v1::{self, ClosedBy};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
-    aead::Usage, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids, mtu::Mtu,
-    pacer::Pacer, paths, unvalidated::Unvalidated,
+    aead::Usage, coalesced, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids,
+    mtu::Mtu, pacer::Pacer, paths, unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
@@ -120,9 +120,7 @@ impl Core {
                     continue;
                 }
                 let expected = self.unvalidated.feed(datagram, &qconn);
-                // An error has closed the connection with the right code already, or the
-                // packet was not for it; both show in its state.
-                let _state_tells = qconn.recv(datagram, info);
+                coalesced::feed(&mut qconn, datagram, info);
                 self.unvalidated.fed(expected, &qconn);
                 self.retired |= qconn.retired_scids() > 0;
             }

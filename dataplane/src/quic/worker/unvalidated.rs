@@ -3,6 +3,7 @@
 //! quiche keeps that limit, but does not count the zeros that fill a datagram behind an
 //! Initial packet, and with those it sends more than it may.
 
+use super::coalesced::{HANDSHAKE, LONG_HEADER, TYPE, after_long};
 use crate::quic::QuicheConnection;
 
 /// Counts bytes to and from an address until it is known to be the client's.
@@ -73,48 +74,12 @@ fn packets_with_handshake(mut datagram: &[u8]) -> Option<usize> {
     handshake.then_some(packets)
 }
 
-/// What follows a packet with a long header (RFC 9000 17.2).
-fn after_long(packet: &[u8]) -> Option<&[u8]> {
-    let mut rest = packet.get(5..)?;
-    for _ in 0..2 {
-        let length = usize::from(*rest.first()?);
-        rest = rest.get(1 + length..)?;
-    }
-    if packet[0] & TYPE == INITIAL {
-        let (token, after) = varint(rest)?;
-        rest = after.get(token..)?;
-    }
-    let (length, after) = varint(rest)?;
-    after.get(length..)
-}
-
-fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let size = 1 << (bytes.first()? >> 6);
-    let (field, rest) = bytes.split_at_checked(size)?;
-    let first = usize::from(field[0] & 0x3f);
-    let value = (field[1..].iter()).fold(first, |value, byte| value << 8 | usize::from(*byte));
-    Some((value, rest))
-}
-
 const LIMIT: usize = 3;
-const LONG_HEADER: u8 = 0x80;
-const TYPE: u8 = 0x30;
-const INITIAL: u8 = 0x00;
-const HANDSHAKE: u8 = 0x20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn long(packet_type: u8, length: u8) -> Vec<u8> {
-        let mut packet = vec![LONG_HEADER | packet_type, 0, 0, 0, 1, 2, 7, 7, 1, 9];
-        if packet_type == INITIAL {
-            packet.extend([1, 5]);
-        }
-        packet.push(length);
-        packet.extend(vec![0; length.into()]);
-        packet
-    }
+    use crate::quic::worker::coalesced::{INITIAL, tests::long};
 
     #[test]
     fn room_is_three_times_what_came_until_the_address_is_validated() {
