@@ -17,7 +17,9 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-pub(crate) use self::connection::{Lease, write_for_http1};
+pub(crate) use self::connection::Lease;
+#[cfg(debug_assertions)]
+pub(crate) use self::connection::write_for_http1;
 use self::{
     connection::{Connection, Exclusive, Upgradable},
     endpoint::SendError,
