@@ -1,9 +1,6 @@
 //! What is measured, and how one run of it gives one number.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{thread::sleep, time::Duration};
 
 use crate::{
     load::{self, Background, End, Http, Requests},
@@ -194,11 +191,6 @@ impl Scenario {
         http == Http::Three || kind.has_tcp()
     }
 
-    /// Whether more is better.
-    pub fn more_is_better(&self) -> bool {
-        matches!(self.what, What::Flood)
-    }
-
     /// Whether a run leaves the server in another state than it found it.
     pub fn wants_fresh_server(&self) -> bool {
         matches!(self.what, What::Idle | What::Spread(_) | What::Flood)
@@ -287,21 +279,16 @@ impl Scenario {
                     &seconds.to_string(),
                 ];
                 let flood = Background::start(tools, server, &flood)?;
-                let began = Instant::now();
                 sleep(Duration::from_secs(1));
                 let count = 25 * effort.seconds as usize;
                 let honest = ["--rate", "25", "--at-once", "200", "--patience", "2000"];
                 let report = load::try_handshakes(tools, server, count, &honest)?;
                 flood.end()?;
-                tracing(&report, began);
+                eprintln!("    beside the flood: {report}");
                 Ok(report["completed"].as_f64().unwrap_or(0.0) * 100.0 / count as f64)
             }
         }
     }
-}
-
-fn tracing(report: &serde_json::Value, began: Instant) {
-    eprintln!("    flood of {:?}: {report}", began.elapsed());
 }
 
 fn steady(http: Http, connections: usize, at_once: usize, effort: Effort) -> Requests {
