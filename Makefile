@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-interop test-cluster bench lint clean
+.PHONY: help setup run build test fuzz test-interop test-cluster bench lint clean
 
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 # One target folder for all clones: BoringSSL alone takes minutes to build.
@@ -28,6 +28,9 @@ build: setup ## build the binaries as they are shipped
 
 test: setup ## run every test that needs nothing but Rust
 	@.ci/test
+
+fuzz: setup ## run each fuzz target with libFuzzer; FUZZ_SECONDS=60 and FUZZ_TARGETS="demux http3" say how
+	@.ci/fuzz
 
 test-interop: setup ## run the interop cases with clients in Rust, Go and Python, those that are there
 	@.ci/test-interop

@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use boring::error::ErrorStack;
+
 use http::{HeaderMap, Method, Request};
 use quiche::h3;
 use rand::Rng;
@@ -10,6 +12,7 @@ use rand::Rng;
 use crate::{
     path,
     proxy::{accept, authority, fields, forwarded::Hop, h3 as http3, upstream},
+    quic::{endpoint::Endpoint, initial, udp::UdpSocket},
     route::oracle,
     snapshot::{HttpLimits, Scheme},
 };
@@ -62,4 +65,35 @@ pub fn upstream_request(mut request: Request<()>) -> Option<(Request<()>, Option
 /// Holds the route table against a search that tries everything.
 pub fn routes_agree(choices: &mut impl Rng) {
     oracle::round(choices, 8, &mut oracle::Tally::default());
+}
+
+/// A client's Initial packet with whatever frames, protected as RFC 9001 5.2 says.
+///
+/// # Errors
+/// When BoringSSL cannot.
+pub fn initial_packet(
+    dcid: &[u8],
+    source: &[u8],
+    number: u16,
+    frames: &[u8],
+) -> Result<Vec<u8>, ErrorStack> {
+    initial::of_client(dcid, source, number, frames)
+}
+
+/// Where a socket is bound.
+pub fn bound(socket: &UdpSocket) -> SocketAddr {
+    socket.local()
+}
+
+/// Takes the datagrams that wait to be sent: from where, to whom, and what.
+pub fn take_sent(endpoint: &Endpoint, mut each: impl FnMut(SocketAddr, SocketAddr, &[u8])) {
+    for socket in &endpoint.sockets {
+        socket.take(&mut each);
+    }
+}
+
+/// Handshakes that are half open, the prefixes that they come from, and those that wait.
+pub fn half_open(endpoint: &Endpoint) -> (usize, usize, usize) {
+    let (handshakes, prefixes) = endpoint.tables.half_open.borrow().sizes();
+    (handshakes, prefixes, endpoint.tables.turnstile.waiting())
 }

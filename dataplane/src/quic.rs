@@ -20,7 +20,7 @@ pub mod endpoint;
 mod half_open;
 mod handshake;
 pub mod incoming;
-mod initial;
+pub(crate) mod initial;
 mod limit;
 pub mod listener;
 mod map;

@@ -133,6 +133,12 @@ impl HalfOpen {
         self.by_initial.get(initial).map(|entry| entry.handle)
     }
 
+    /// How many are remembered, and of how many prefixes.
+    #[cfg(debug_assertions)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.by_initial.len(), self.prefixes.len())
+    }
+
     /// Whether all clients have to prove their addresses now, unless a listener says
     /// otherwise.
     pub(crate) fn retrying(&mut self, now: SystemTime) -> bool {

@@ -29,9 +29,24 @@ pub(crate) fn close(
     let mut frames = vec![0x1c];
     frames.extend((error_code | 0xc000_0000_0000_0000).to_be_bytes());
     frames.extend([0, 0]);
-    let keys = Keys::of_server(dcid)?;
+    let keys = Keys::of(dcid, b"server in")?;
     let header = header(source, destination, frames.len());
     keys.protect(header, NUMBER, &frames)
+}
+
+/// A client's Initial packet with whatever frames: for those who test what reads them.
+///
+/// # Errors
+/// When BoringSSL cannot.
+#[cfg(debug_assertions)]
+pub(crate) fn of_client(
+    dcid: &[u8],
+    source: &[u8],
+    number: u16,
+    frames: &[u8],
+) -> Result<Vec<u8>, ErrorStack> {
+    let header = header(source, dcid, frames.len());
+    Keys::of(dcid, b"client in")?.protect(header, number, frames)
 }
 
 /// The header, its packet number but for.
@@ -57,9 +72,9 @@ struct Keys {
 
 impl Keys {
     /// RFC 9001 5.2.
-    fn of_server(dcid: &[u8]) -> Result<Self, ErrorStack> {
+    fn of(dcid: &[u8], side: &[u8]) -> Result<Self, ErrorStack> {
         let initial = hmac_sha256(&SALT, dcid)?;
-        let secret: [u8; 32] = expand_label(&initial, b"server in")?;
+        let secret: [u8; 32] = expand_label(&initial, side)?;
         let protection: [u8; 16] = expand_label(&secret, b"quic hp")?;
         Ok(Self {
             key: expand_label(&secret, b"quic key")?,
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_rfc() {
         // RFC 9001 A.1.
-        let keys = Keys::of_server(&DCID).unwrap();
+        let keys = Keys::of(&DCID, b"server in").unwrap();
         assert_eq!(
             u128::from_be_bytes(keys.key),
             0xcf3a_5331_653c_364c_88f0_f379_b606_7e37

@@ -192,6 +192,13 @@ impl UdpSocket {
         std::future::poll_fn(|cx| self.poll_flush(cx, metrics)).await
     }
 
+    /// Takes what was gathered instead of sending it: who sends, to whom, and what.
+    #[cfg(debug_assertions)]
+    pub(crate) fn take(&self, each: impl FnMut(SocketAddr, SocketAddr, &[u8])) {
+        self.egress.borrow_mut().take(each);
+        self.blocked.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
     fn poll_flush(&self, cx: &mut Context<'_>, metrics: &dyn Metrics) -> Poll<()> {
         loop {
             let mut egress = self.egress.borrow_mut();

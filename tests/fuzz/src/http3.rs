@@ -89,8 +89,11 @@ fn serve(server: &mut quiche::Connection, h3: &mut h3::Connection, whole: usize)
             }
             Ok(_) => {}
             Err(h3::Error::Done) => return,
-            Err(_) => {
-                assert!(server.local_error().is_some(), "a client is told why");
+            Err(error) => {
+                assert!(
+                    server.local_error().is_some(),
+                    "a client is told why: {error:?}"
+                );
                 return;
             }
         }

@@ -12,6 +12,7 @@ mod documents;
 mod enroll;
 mod filters;
 mod http3;
+mod listener;
 mod messages;
 mod objects;
 mod path;
@@ -44,8 +45,8 @@ macro_rules! targets {
 
 /// All of them.
 pub const TARGETS: &[Target] = targets! {
-    admin demux documents enroll filters http3 messages objects path pem relay request
-    routes selector snapshot token
+    admin demux documents enroll filters http3 listener messages objects path pem relay
+    request routes selector snapshot token
 };
 
 /// The one of that name.

@@ -132,6 +132,17 @@ impl Egress {
         Ok(())
     }
 
+    /// Gives everything to `each`, datagram by datagram, instead of to the kernel.
+    #[cfg(debug_assertions)]
+    pub(super) fn take(&mut self, mut each: impl FnMut(SocketAddr, SocketAddr, &[u8])) {
+        for message in self.messages.drain(..) {
+            for datagram in self.buffer[message.range].chunks(message.segment) {
+                each(message.from, message.to, datagram);
+            }
+        }
+        self.used = 0;
+    }
+
     /// Deals with a refusal of the first unsent message.
     fn refused(&mut self, error: io::Error, metrics: &dyn Metrics) -> io::Result<()> {
         if error.kind() == io::ErrorKind::WouldBlock {
