@@ -119,6 +119,10 @@ impl Core {
                     metrics.datagram_dropped(DatagramDrop::RetiredConnectionId);
                     continue;
                 }
+                // What strangers send lets nobody have more.
+                if client == self.shared.peer.get() {
+                    self.unvalidated.received(datagram.len());
+                }
                 let expected = self.unvalidated.feed(datagram, &qconn);
                 coalesced::feed(&mut qconn, datagram, info);
                 self.unvalidated.fed(expected, &qconn);

@@ -20,11 +20,17 @@ impl Unvalidated {
         Self((!validated).then(Bytes::default))
     }
 
-    /// A datagram is about to be fed. If it may validate the address: how many packets quiche
-    /// has taken by then, if it does.
-    pub(super) fn feed(&mut self, datagram: &[u8], qconn: &QuicheConnection) -> Option<usize> {
-        let bytes = self.0.as_mut()?;
-        bytes.received += datagram.len();
+    /// So much came from that address.
+    pub(super) fn received(&mut self, len: usize) {
+        if let Some(bytes) = &mut self.0 {
+            bytes.received += len;
+        }
+    }
+
+    /// A datagram is about to be fed. If it may validate the address, wherever it came from:
+    /// how many packets quiche has taken by then, if it does.
+    pub(super) fn feed(&self, datagram: &[u8], qconn: &QuicheConnection) -> Option<usize> {
+        self.0.as_ref()?;
         let packets = packets_with_handshake(datagram)?;
         Some(qconn.stats().recv + packets)
     }
@@ -85,7 +91,7 @@ mod tests {
     fn room_is_three_times_what_came_until_the_address_is_validated() {
         let mut unvalidated = Unvalidated::new(false);
         assert_eq!(unvalidated.limit(1350), 0);
-        unvalidated.0.as_mut().unwrap().received += 1200;
+        unvalidated.received(1200);
         unvalidated.sent(2400);
         assert_eq!(unvalidated.limit(1350), 1200);
         unvalidated.sent(1300);

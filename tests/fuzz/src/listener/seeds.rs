@@ -68,6 +68,11 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
             ]
             .concat(),
         ),
+        // What a stranger sends is answered to the client.
+        (
+            "pings",
+            [&[NEVER][..], &JOIN, &initial(&[0x01]).repeat(6)].concat(),
+        ),
         (
             "version",
             [&[NEVER, 0x44, version.len() as u8][..], &version].concat(),
