@@ -77,6 +77,8 @@ struct Serving {
     goaway: Option<u64>,
     /// The client has said that it sends no further requests.
     client_goaway: bool,
+    /// Streams that ended before it was known what they were.
+    cut_short: u32,
     /// In this turn.
     turn: Turn,
 }
@@ -141,6 +143,7 @@ impl ApplicationOverQuic for H3 {
             refused_from: None,
             goaway: None,
             client_goaway: false,
+            cut_short: 0,
             turn: Turn::default(),
         }));
         Ok(())
@@ -244,6 +247,13 @@ impl Serving {
                     self.check_load()?;
                 }
                 Err(h3::Error::Done) => break,
+                // A stream ended amid what tells its type, which is no error (RFC 9114 6.2).
+                // quiche reads on where there is nothing any more, and never forgets it.
+                Err(h3::Error::TransportError(quiche::Error::InvalidStreamState(_)))
+                    if self.cut_short < MOST_CUT_SHORT =>
+                {
+                    self.cut_short += 1;
+                }
                 // quiche has closed the connection with the right code.
                 Err(error) => return Err(protocol(error)),
             }
@@ -530,6 +540,8 @@ const MAX_FIELD_SECTION: u64 = 128 * 1024;
 const MOST_UNDELIVERED: usize = 128;
 /// Bytes of instructions to QPACK's decoder that mean nothing: each "capacity 0" is one.
 const MOST_INSTRUCTIONS: u64 = 4;
+/// No client has a use for more of them.
+const MOST_CUT_SHORT: u32 = 64;
 /// The largest client-initiated bidirectional stream id.
 const LARGEST_REQUEST_ID: u64 = (1 << 62) - 4;
 

@@ -130,6 +130,8 @@ async fn unknown_frames_and_streams_are_ignored() {
             expected_result: ExpectedStreamSendResult::Ok,
         },
         stream_bytes(6, b"anything", false),
+        // It ends amid its type, of which there are eight bytes.
+        stream_bytes(10, &[0xe7], true),
         stream_bytes(2, &grease, false),
         stream_bytes(0, &grease, false),
         send_headers_frame(0, false, headers),
