@@ -104,6 +104,15 @@ pub fn selector_of_body(body: &[u8]) -> Option<Result<Selector, InvalidSelector>
     }))
 }
 
+/// Reads the bodies of requests for captures.
+pub fn capture(body: &[u8]) -> [bool; 3] {
+    [
+        serde_json::from_slice::<types::CaptureQlog>(body).is_ok(),
+        serde_json::from_slice::<types::CaptureNextQlog>(body).is_ok(),
+        serde_json::from_slice::<types::CaptureKeyLog>(body).is_ok(),
+    ]
+}
+
 /// What the REST API shows of a connection.
 pub fn shown_connection(connection: v1::Connection) -> Value {
     json(types::Connection::from_wire(connection))

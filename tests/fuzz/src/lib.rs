@@ -9,6 +9,7 @@
 mod admin;
 mod demux;
 mod documents;
+mod ech;
 mod enroll;
 mod filters;
 mod http3;
@@ -45,8 +46,8 @@ macro_rules! targets {
 
 /// All of them.
 pub const TARGETS: &[Target] = targets! {
-    admin demux documents enroll filters http3 listener messages objects path pem relay
-    request routes selector snapshot token
+    admin demux documents ech enroll filters http3 listener messages objects path pem
+    relay request routes selector snapshot token
 };
 
 /// The one of that name.

@@ -20,7 +20,7 @@ use tidegate_controlplane::{
 };
 use tidegate_proto::v1::{self, session_down};
 
-use crate::{listener, quic};
+use crate::{ech, listener, quic};
 
 /// An input: its target, a name for it, and the bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -166,6 +166,9 @@ fn of_clients(seeds: &mut Vec<Seed>) {
     ));
     seeds.push(("relay", "long".into(), vec![1; 1300]));
     seeds.push(("relay", "short".into(), vec![1; 54]));
+    for (name, keys) in ech::seeds() {
+        seeds.push(("ech", name.into(), keys));
+    }
     for (name, scene) in listener::seeds::all() {
         seeds.push(("listener", name.into(), scene));
     }

@@ -58,9 +58,11 @@ fn check(mut input: Unstructured<'_>) -> Result<()> {
     let at = input.choose_index(forged.len())?;
     forged[at] ^= input.int_in_range(1..=255_u8)?;
     assert!(open_retry(&KEYS, &forged, peer, scid, later).is_err());
+    // A fuzzer sees what is compared, tokens too, and finds one of before again.
     let rest = input.take_rest();
-    if rest != sealed {
-        assert!(open_retry(&KEYS, rest, peer, scid, later).is_err());
+    if let Ok(opened) = open_retry(&KEYS, rest, peer, scid, later) {
+        let seal = |key| seal_retry(key, peer, &opened.original_dcid, scid, opened.made);
+        assert!(KEYS.iter().any(|key| seal(key) == rest), "nobody sealed it");
     }
     Ok(())
 }
