@@ -1,7 +1,6 @@
 //! A listener with its tables, and no network: what it sends is taken from it.
 
 use std::{
-    cell::{Cell, RefCell},
     collections::HashMap,
     mem,
     net::{Ipv4Addr, SocketAddr},
@@ -10,24 +9,21 @@ use std::{
 };
 
 use tidegate_dataplane::{
-    connections::{Connections, Handle, LiveConnection},
     fuzzing,
     quic::{
-        Incoming, Metrics,
+        Incoming,
         cid::{CidCodec, server_id},
         demux::Place,
-        endpoint::{Endpoint, EndpointKeys, Host, Tables},
+        endpoint::{Endpoint, EndpointKeys, Tables},
         incoming::BufferPool,
         listener::{Listener, Settings},
-        metrics::NoMetrics,
         udp::UdpSocket,
     },
     snapshot::{CidKey, RetryMode, SecretKey},
 };
-use tidegate_proto::v1;
 use tokio::task::yield_now;
 
-use super::{echo::Echo, ledger::Ledger};
+use super::{echo::Echo, ledger::Ledger, shard::Shard};
 use crate::quic;
 
 pub(super) const ALPN: &[u8] = b"echo";
@@ -153,43 +149,6 @@ impl Gateway {
         );
         assert!(connections <= self.received, "{connections} connections");
         assert_eq!(self.shard.misplaced.get(), 0, "sent to another shard");
-    }
-}
-
-/// What a shard does for its connections.
-#[derive(Default)]
-struct Shard {
-    connections: RefCell<Connections>,
-    misplaced: Cell<usize>,
-}
-
-impl Host for Shard {
-    fn metrics(&self) -> &dyn Metrics {
-        &NoMetrics
-    }
-
-    fn vacant(&self) -> Handle {
-        self.connections.borrow().vacant()
-    }
-
-    fn register(&self, connection: Rc<dyn LiveConnection>) -> Handle {
-        self.connections.borrow_mut().insert(connection)
-    }
-
-    fn unregister(&self, handle: Handle) {
-        let _connection = self.connections.borrow_mut().remove(handle);
-    }
-
-    fn established(&self, _: Handle, _: v1::Connection) {}
-
-    fn hand_over(&self, _: u8, _: Incoming) -> bool {
-        self.misplaced.set(self.misplaced.get() + 1);
-        false
-    }
-
-    fn closed(&self, _: Handle, record: v1::Connection) {
-        let audit = record.audit.expect("each record has it");
-        assert!(audit.path_events.len() <= 64, "{}", audit.path_events.len());
     }
 }
 
