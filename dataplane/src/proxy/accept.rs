@@ -122,6 +122,13 @@ pub(crate) fn rewrite_fields(hop: Hop<'_>, framing: Framing, parts: &mut Parts) 
         headers.insert(header::UPGRADE, upgrade);
     }
     headers.remove(header::EXPECT);
+    if let Some(length) = framing.content_length
+        && let Some(value) = headers.get_mut(header::CONTENT_LENGTH)
+        && value.as_bytes().starts_with(b"0")
+    {
+        // With zeros in front some would read it as octal.
+        *value = length.into();
+    }
     headers.insert(header::HOST, hop.host.clone());
     if framing.te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
