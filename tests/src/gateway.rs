@@ -19,6 +19,8 @@ use crate::{
 /// Server name of the default certificate and listeners.
 const SERVER_NAME: &str = "site.test";
 const DATAPLANE_ID: &str = "edge";
+/// Of a control plane whose own one cannot be asked for.
+const PROCESS_TOKEN: &str = "token-of-a-test";
 
 /// A running gateway; dropped, it is killed.
 pub struct Gateway {
@@ -32,6 +34,7 @@ pub struct Gateway {
     control: Option<ControlPlane>,
     dataplane: Option<Dataplane>,
     process: Option<Process>,
+    control_process: Option<Process>,
     admin: Admin,
     session_address: SocketAddr,
     dataplane_admin: SocketAddr,
@@ -52,6 +55,7 @@ pub struct Builder {
     relaying: bool,
     absence: Duration,
     process: Option<&'static str>,
+    control_process: Option<&'static str>,
     address: IpAddr,
     /// Host names of the certificate beside the usual ones.
     more_names: Vec<String>,
@@ -70,6 +74,7 @@ impl Default for Builder {
             relaying: false,
             absence: Duration::from_secs(60),
             process: None,
+            control_process: None,
             address: Ipv4Addr::LOCALHOST.into(),
             more_names: Vec::new(),
             packets_per_key: tidegate_dataplane::quic::CONFIDENTIALITY_LIMIT,
@@ -115,6 +120,14 @@ impl Builder {
         Self {
             process: Some(entry),
             ..self
+        }
+    }
+
+    /// Each plane is a process of its own, by the same entry.
+    pub fn processes(self, entry: &'static str) -> Self {
+        Self {
+            control_process: Some(entry),
+            ..self.process(entry)
         }
     }
 
@@ -185,16 +198,30 @@ impl Builder {
         fill(&folder);
 
         let any = loopback(0);
-        let control = start_control(&home, &folder, any, any, self.absence).await;
-        let (session_address, admin_address) = (control.session_addr(), control.admin_addr());
-        let admin = Admin::new(admin_address, control.admin_token());
+        let (mut control, mut control_process) = (None, None);
+        let (session_address, admin) = match self.control_process {
+            Some(entry) => {
+                let (session, admin) = (loopback(free_port()), loopback(free_port()));
+                let mut config = control_config(&home, &folder, session, admin);
+                config.admin_token = Some(PROCESS_TOKEN.to_owned());
+                control_process = Some(Process::controlplane(entry, &config));
+                (session, Admin::new(admin, PROCESS_TOKEN))
+            }
+            None => {
+                let started = start_control(&home, &folder, any, any, self.absence).await;
+                let admin = Admin::new(started.admin_addr(), started.admin_token());
+                let session = started.session_addr();
+                control = Some(started);
+                (session, admin)
+            }
+        };
         let relay = self.relaying.then(|| loopback(free_port()));
         let start = |admin| self.config(&home, DATAPLANE_ID, session_address, admin, relay);
         let (mut dataplane, mut process) = (None, None);
         let dataplane_admin = match self.process {
             Some(entry) => {
                 let admin = loopback(free_port());
-                process = Some(Process::start(entry, &start(admin)));
+                process = Some(Process::dataplane(entry, &start(admin)));
                 admin
             }
             None => {
@@ -210,9 +237,10 @@ impl Builder {
             authority,
             https: (self.address, https).into(),
             http: (self.address, http).into(),
-            control: Some(control),
+            control,
             dataplane,
             process,
+            control_process,
             admin,
             session_address,
             dataplane_admin,
@@ -290,7 +318,21 @@ async fn start_control(
     admin: SocketAddr,
     absence: Duration,
 ) -> ControlPlane {
-    let config = tidegate_controlplane::Config {
+    let config = control_config(home, folder, session, admin);
+    let mut tuning = Tuning::default();
+    tuning.patience.absence = absence;
+    ControlPlane::start_tuned(config, tuning)
+        .await
+        .expect("the control plane starts")
+}
+
+fn control_config(
+    home: &TempDir,
+    folder: &Folder,
+    session: SocketAddr,
+    admin: SocketAddr,
+) -> tidegate_controlplane::Config {
+    tidegate_controlplane::Config {
         source: Source::Files(folder.path().to_owned()),
         session_listen: session,
         admin_listen: admin,
@@ -300,12 +342,7 @@ async fn start_control(
         metrics_listen: None,
         session_token_file: None,
         tls_names: vec![],
-    };
-    let mut tuning = Tuning::default();
-    tuning.patience.absence = absence;
-    ControlPlane::start_tuned(config, tuning)
-        .await
-        .expect("the control plane starts")
+    }
 }
 
 impl Gateway {
@@ -370,6 +407,11 @@ impl Gateway {
         self.process.as_mut().expect("it was asked for")
     }
 
+    /// The control plane's process, if it has one of its own.
+    pub fn control_process(&mut self) -> &mut Process {
+        self.control_process.as_mut().expect("it was asked for")
+    }
+
     /// Metrics of the control plane.
     pub async fn control_metrics(&self) -> Samples {
         Samples::fetch(self.admin.address).await
@@ -378,11 +420,12 @@ impl Gateway {
     /// Waits until every plane that is up says that traffic flows.
     pub async fn ready(&self) {
         let mut ports = vec![self.dataplane_admin];
-        ports.extend(self.control.as_ref().map(|_| self.admin.address));
+        let control = self.control.is_some() || self.control_process.is_some();
+        ports.extend(control.then_some(self.admin.address));
         for port in ports {
             ready_at(port).await;
         }
-        if self.control.is_some() {
+        if control {
             eventually("the control plane sees the dataplane serve", || async {
                 let fleet = self.admin.read("/v1/dataplanes").await;
                 let acked = fleet["dataplanes"][0]["acked_version"].as_str()?.to_owned();

@@ -1,18 +1,20 @@
-//! A dataplane in a process of its own, so that its memory and its CPU time are nobody else's.
+//! A plane in a process of its own, so that its memory and its CPU time are nobody else's.
 
 use std::{
     io::Read,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tidegate_dataplane::{Config, Dataplane};
+use tidegate_controlplane::{ControlPlane, Source};
+use tidegate_dataplane::Dataplane;
 
-/// Says to the test program that it is to be a dataplane, and how.
-const CONFIG: &str = "TIDEGATE_TEST_DATAPLANE";
+/// Says to the test program that it is to be a plane, and how.
+const DATAPLANE: &str = "TIDEGATE_TEST_DATAPLANE";
+const CONTROLPLANE: &str = "TIDEGATE_TEST_CONTROLPLANE";
 
 /// A running process; dropped, it is ended.
 pub struct Process {
@@ -21,8 +23,8 @@ pub struct Process {
 
 impl Process {
     /// Runs this test program again, with nothing but the test `entry` in it, which has to
-    /// call [`serve`](Self::serve).
-    pub(crate) fn start(entry: &str, config: &Config) -> Self {
+    /// call [`serve`](Self::serve). It is a dataplane then.
+    pub(crate) fn dataplane(entry: &str, config: &tidegate_dataplane::Config) -> Self {
         let text = json!({
             "id": config.id,
             "control": config.control,
@@ -31,10 +33,29 @@ impl Process {
             "state": config.state_dir,
             "spool": config.spool_records,
         });
+        Self::start(entry, DATAPLANE, &text)
+    }
+
+    /// The same for a control plane whose resources are a folder.
+    pub(crate) fn controlplane(entry: &str, config: &tidegate_controlplane::Config) -> Self {
+        let Source::Files(folder) = &config.source else {
+            panic!("tests have no other source")
+        };
+        let text = json!({
+            "folder": folder,
+            "session": config.session_listen,
+            "admin": config.admin_listen,
+            "state": config.state_dir,
+            "token": config.admin_token,
+        });
+        Self::start(entry, CONTROLPLANE, &text)
+    }
+
+    fn start(entry: &str, role: &str, config: &Value) -> Self {
         let program = std::env::current_exe().expect("a test program is a file");
         let child = Command::new(program)
             .args(["--exact", entry, "--ignored", "--nocapture"])
-            .env(CONFIG, text.to_string())
+            .env(role, config.to_string())
             // It ends when this end of the pipe does, whatever becomes of the test.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -43,30 +64,23 @@ impl Process {
         Self { child }
     }
 
-    /// Is the dataplane of a [`Process`], until the test that started it ends. In a test run
-    /// of its own there is nothing to be.
+    /// Is the plane of a [`Process`], until the test that started it ends. In a test run of
+    /// its own there is nothing to be.
     pub fn serve() {
-        let Ok(text) = std::env::var(CONFIG) else {
-            return;
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .try_init();
+        let role = |name| {
+            let text = std::env::var(name).ok()?;
+            let value: Value = serde_json::from_str(&text).expect("the parent writes JSON");
+            Some(value)
         };
-        let value: Value = serde_json::from_str(&text).expect("the parent writes JSON");
-        let text = |field: &str| value[field].as_str().expect("a string").to_owned();
-        let number = |field: &str| value[field].as_u64().expect("a number") as usize;
-        let admin: SocketAddr = text("admin").parse().expect("an address");
-        let control = value["control"].as_array().expect("an array");
-        let control = control.iter().filter_map(|url| url.as_str());
-        let config = Config {
-            id: text("id"),
-            control: control.map(str::to_owned).collect(),
-            shards: number("shards"),
-            admin_listen: Some(admin),
-            state_dir: Some(PathBuf::from(text("state"))),
-            spool_records: number("spool"),
-            ..Config::default()
-        };
-        let dataplane = Dataplane::start(config).expect("the dataplane starts");
-        let _ended = std::io::stdin().read_to_end(&mut Vec::new());
-        dataplane.kill();
+        if let Some(config) = role(DATAPLANE) {
+            serve_data(&config);
+        } else if let Some(config) = role(CONTROLPLANE) {
+            serve_control(&config);
+        }
     }
 
     /// Resident memory, bytes.
@@ -82,13 +96,23 @@ impl Process {
 
     /// CPU time of all its threads so far, in the hundredths of a second that Linux counts in.
     pub fn cpu(&self) -> Duration {
-        let stat = self.read("stat");
-        let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
-        // User and system time are the fields 14 and 15; the third follows the name.
-        let ticks: u64 = (fields.split_whitespace().skip(11).take(2))
-            .map(|field| field.parse::<u64>().expect("a number"))
-            .sum();
-        Duration::from_millis(ticks * 10)
+        cpu(&self.read("stat"))
+    }
+
+    /// CPU time of the test program itself.
+    pub fn own_cpu() -> Duration {
+        let stat = std::fs::read_to_string("/proc/self/stat");
+        cpu(&stat.expect("the process is there"))
+    }
+
+    /// File descriptors that it has open.
+    pub fn descriptors(&self) -> usize {
+        self.count("fd")
+    }
+
+    /// Threads that it has.
+    pub fn threads(&self) -> usize {
+        self.count("task")
     }
 
     /// Whether it is still there.
@@ -97,14 +121,75 @@ impl Process {
     }
 
     fn read(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.child.id());
-        std::fs::read_to_string(path).expect("the process is there")
+        std::fs::read_to_string(self.path(file)).expect("the process is there")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        let entries = std::fs::read_dir(self.path(folder));
+        entries.expect("the process is there").count()
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join(file)
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
+fn cpu(stat: &str) -> Duration {
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+    // User and system time are the fields 14 and 15; the third follows the name.
+    let ticks: u64 = (fields.split_whitespace().skip(11).take(2))
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn serve_data(config: &Value) {
+    let control = config["control"].as_array().expect("an array");
+    let control = control.iter().filter_map(|url| url.as_str());
+    let number = |field: &str| config[field].as_u64().expect("a number") as usize;
+    let config = tidegate_dataplane::Config {
+        id: text(config, "id"),
+        control: control.map(str::to_owned).collect(),
+        shards: number("shards"),
+        admin_listen: Some(address(config, "admin")),
+        state_dir: Some(text(config, "state").into()),
+        spool_records: number("spool"),
+        ..tidegate_dataplane::Config::default()
+    };
+    let dataplane = Dataplane::start(config).expect("the dataplane starts");
+    until_the_parent_ends();
+    dataplane.kill();
+}
+
+fn serve_control(config: &Value) {
+    let config = tidegate_controlplane::Config {
+        source: Source::Files(text(config, "folder").into()),
+        session_listen: address(config, "session"),
+        admin_listen: address(config, "admin"),
+        state_dir: text(config, "state").into(),
+        admin_token: Some(text(config, "token")),
+        extra_metrics: None,
+        metrics_listen: None,
+        session_token_file: None,
+        tls_names: vec![],
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let control = runtime.block_on(ControlPlane::start(config));
+    let control = control.expect("the control plane starts");
+    until_the_parent_ends();
+    runtime.block_on(control.shutdown());
+}
+
+fn text(config: &Value, field: &str) -> String {
+    config[field].as_str().expect("a string").to_owned()
+}
+
+fn address(config: &Value, field: &str) -> SocketAddr {
+    text(config, field).parse().expect("an address")
+}
+
+fn until_the_parent_ends() {
+    let _ended = std::io::stdin().read_to_end(&mut Vec::new());
 }

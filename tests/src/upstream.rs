@@ -78,6 +78,8 @@ pub struct SeenBody {
 
 struct Shared {
     name: String,
+    /// Whether what reaches it is kept.
+    records: bool,
     seen: Mutex<Vec<Seen>>,
     raw: Mutex<Vec<recorder::Tape>>,
     connections: AtomicU64,
@@ -93,6 +95,11 @@ impl Upstream {
         Self::named("upstream").await
     }
 
+    /// Keeps nothing of what reached it, so that it can serve for hours.
+    pub async fn forgetful() -> Self {
+        Self::serve_as("upstream", None, false).await
+    }
+
     /// Its answers name it in `x-upstream`.
     pub async fn named(name: &str) -> Self {
         Self::serve(name, None).await
@@ -104,12 +111,17 @@ impl Upstream {
     }
 
     async fn serve(name: &str, tls: Option<TlsAcceptor>) -> Self {
+        Self::serve_as(name, tls, true).await
+    }
+
+    async fn serve_as(name: &str, tls: Option<TlsAcceptor>, records: bool) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("loopback binds");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            records,
             seen: Mutex::default(),
             raw: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -200,11 +212,10 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
 
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, shared: Arc<Shared>) {
     let tape = recorder::Tape::default();
-    shared
-        .raw
-        .lock()
-        .expect("no panic holds it")
-        .push(tape.clone());
+    if shared.records {
+        let mut raw = shared.raw.lock().expect("no panic holds it");
+        raw.push(tape.clone());
+    }
     let index = shared.connections.fetch_add(1, Ordering::SeqCst);
     let service = service_fn(move |request| {
         let shared = shared.clone();

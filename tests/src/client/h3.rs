@@ -1,7 +1,7 @@
 //! HTTP/3 by quinn and h3.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -64,16 +64,25 @@ impl H3 {
         target: &Target,
         transport: quinn::TransportConfig,
     ) -> Result<Self, quinn::ConnectionError> {
-        let tls = target.tls.clone().expect("HTTP/3 has no cleartext");
-        let crypto = QuicClientConfig::try_from(tls).expect("the ring provider has TLS 1.3");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport));
         // From a loopback address nothing else can be reached.
         let from = if target.address.ip().is_loopback() {
             Ipv4Addr::LOCALHOST
         } else {
             Ipv4Addr::UNSPECIFIED
         };
+        Self::connect_from(from.into(), target, transport).await
+    }
+
+    /// The same from an address of the test's choice.
+    pub async fn connect_from(
+        from: IpAddr,
+        target: &Target,
+        transport: quinn::TransportConfig,
+    ) -> Result<Self, quinn::ConnectionError> {
+        let tls = target.tls.clone().expect("HTTP/3 has no cleartext");
+        let crypto = QuicClientConfig::try_from(tls).expect("the ring provider has TLS 1.3");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
         let endpoint = Endpoint::client((from, 0).into()).expect("any port will do");
         let connecting = endpoint
             .connect_with(config, target.address, &target.server_name)

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,10 +26,12 @@ use super::Target;
 
 mod attack;
 mod frame;
+mod http3;
 mod packet;
 
 pub use attack::{Replay, initial};
 pub use frame::{Bytes, ConnectionClose};
+pub use http3::{get, post, stream};
 pub use packet::Level;
 
 /// RFC 9000 14.1.
@@ -104,9 +107,17 @@ struct Space {
 impl RawClient {
     /// Begins a connection; its first datagram is sent.
     pub async fn begin(target: &Target, tls: Arc<ClientConfig>, twist: Twist) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0")
-            .await
-            .expect("loopback binds");
+        Self::begin_from(Ipv4Addr::LOCALHOST.into(), target, tls, twist).await
+    }
+
+    /// The same from an address of the test's choice.
+    pub async fn begin_from(
+        from: IpAddr,
+        target: &Target,
+        tls: Arc<ClientConfig>,
+        twist: Twist,
+    ) -> Self {
+        let socket = UdpSocket::bind((from, 0)).await.expect("loopback binds");
         (socket.connect(target.address).await).expect("loopback connects");
         let (destination, source): (Vec<u8>, [u8; ID]) =
             (rand::random::<[u8; ID]>().into(), rand::random());

@@ -57,7 +57,11 @@ pub(super) async fn answer(
     response.map(|body| Watched::new(body, guard, promised).boxed_unsync())
 }
 
-fn note(request: &Request<Incoming>, shared: &Shared, connection: u64) -> usize {
+/// Its place among what was seen, where that is kept.
+fn note(request: &Request<Incoming>, shared: &Shared, connection: u64) -> Option<usize> {
+    if !shared.records {
+        return None;
+    }
     let uri = request.uri();
     let host = request
         .headers()
@@ -81,7 +85,7 @@ fn note(request: &Request<Incoming>, shared: &Shared, connection: u64) -> usize 
         connection,
         body: None,
     });
-    seen.len() - 1
+    Some(seen.len() - 1)
 }
 
 fn bytes(length: u64) -> Response<Body> {
@@ -135,7 +139,11 @@ fn endless(shared: Arc<Shared>) -> Response<Body> {
     Response::new(body.boxed_unsync())
 }
 
-async fn describe(request: Request<Incoming>, shared: &Shared, index: usize) -> Response<Body> {
+async fn describe(
+    request: Request<Incoming>,
+    shared: &Shared,
+    index: Option<usize>,
+) -> Response<Body> {
     let (parts, mut body) = request.into_parts();
     let (mut hash, mut seen) = (Sha256::new(), SeenBody::default());
     while let Some(frame) = body.frame().await {
@@ -164,7 +172,9 @@ async fn describe(request: Request<Incoming>, shared: &Shared, index: usize) -> 
         "length": seen.length,
         "sha256": seen.sha256,
     });
-    shared.seen.lock().expect("no panic holds it")[index].body = Some(seen);
+    if let Some(index) = index {
+        shared.seen.lock().expect("no panic holds it")[index].body = Some(seen);
+    }
     let mut response = Response::new(crate::client::body_of(description.to_string()));
     response
         .headers_mut()

@@ -15,8 +15,8 @@ use std::{
 };
 
 use tidegate_tests::{
-    Builder, Gateway, Process, Samples, Seen, Target, Upstream, eventually,
-    raw::{Bytes, RawClient},
+    Builder, Gateway, Process, Samples, Seen, Upstream, eventually,
+    raw::{RawClient, get, post, stream},
 };
 use tokio::net::UdpSocket;
 
@@ -84,40 +84,6 @@ fn dropped(samples: &Samples, reason: &str) -> f64 {
             &[("reason", reason)],
         )
         .unwrap_or_default()
-}
-
-/// A STREAM frame.
-fn stream(id: u64, offset: u64, data: &[u8], fin: bool) -> Vec<u8> {
-    let kind = 0x0e | u64::from(fin);
-    Bytes::new()
-        .numbers(&[kind, id, offset, data.len() as u64])
-        .bytes(data)
-        .done()
-}
-
-/// A HEADERS frame with a GET request.
-fn get(target: &Target, path: &str) -> Vec<u8> {
-    head(17, target, path)
-}
-
-/// And with a POST request.
-fn post(target: &Target, path: &str) -> Vec<u8> {
-    head(20, target, path)
-}
-
-/// The method is an index of the static table; so are the other fields from the static table as far as there are any
-/// (RFC 9204 A).
-fn head(method: u8, target: &Target, path: &str) -> Vec<u8> {
-    let authority = format!("{}:{}", target.server_name, target.address.port());
-    let (method, https) = (0xc0 | method, 0xc0 | 23);
-    let mut section = vec![0, 0, method, https, 0x50, authority.len() as u8];
-    section.extend(authority.bytes());
-    section.extend([0x51, path.len() as u8]);
-    section.extend(path.bytes());
-    Bytes::new()
-        .numbers(&[0x01, section.len() as u64])
-        .bytes(&section)
-        .done()
 }
 
 /// Goes on with the connection until its request for a path has reached the upstream.

@@ -30,6 +30,18 @@ impl RawClient {
         let _full = self.socket.send(&datagram).await;
     }
 
+    /// The same after the packet was bent on its way.
+    pub async fn fire_bent(
+        &mut self,
+        level: Level,
+        frames: Vec<u8>,
+        bend: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut datagram = self.sealed(level, frames);
+        bend(&mut datagram);
+        let _full = self.socket.send(&datagram).await;
+    }
+
     /// The same from another address, where nothing is received.
     pub async fn fire_from(&mut self, socket: &UdpSocket, level: Level, frames: Vec<u8>) {
         let server = self.socket.peer_addr().expect("it is connected");
