@@ -6,6 +6,7 @@
 //! handshake is complete; it counts as half open until then, and has as long for it.
 
 mod aead;
+mod borrowed;
 mod coalesced;
 mod core;
 mod delayed_ack;

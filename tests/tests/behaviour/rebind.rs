@@ -170,6 +170,34 @@ async fn a_client_may_move_to_another_port_by_itself() {
     }
 }
 
+/// What a network moves keeps its connection ID; who moves by itself takes another one, and
+/// retires those before. Nothing may be sent any more that goes by them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_may_move_by_itself_after_its_network_has_moved_it() {
+    let (_upstream, gateway, relay, client) = start(Faults::default()).await;
+    client.get("/").await;
+    let id = id_of(&gateway, &relay).await;
+    for turn in 0..4 {
+        let goal = relay.sources().len() + 1;
+        if turn % 2 == 0 {
+            relay.rebind().await;
+        } else {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback binds");
+            let rebound = client.endpoint.rebind(socket);
+            rebound.expect("the runtime takes it");
+        }
+        eventually("the connection's address is the new one", || async {
+            assert_eq!(client.get("/bytes/300000").await.body.len(), 300_000);
+            let sources = relay.sources();
+            let now = sources.last().expect("there is one").to_string();
+            let shown = gateway.admin().connection(&id).await["peer_address"] == now.as_str();
+            (shown && sources.len() >= goal).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(client.connection.close_reason(), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_survive_loss_reordering_and_repetition() {
     let _alone = heavy().await;

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(super) initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
     retired: bool,
+    /// From where it did so last, until that was looked at.
+    retired_from: Option<SocketAddr>,
     /// Addresses that the client had before.
     former: Former,
     pub(super) aead: Usage,
@@ -79,6 +82,7 @@ impl Core {
             ids,
             initial: Some(initial),
             retired: false,
+            retired_from: None,
             former: Former::default(),
             aead: Usage::default(),
             farewell: Farewell::default(),
@@ -124,9 +128,13 @@ impl Core {
                     self.unvalidated.received(datagram.len());
                 }
                 let expected = self.unvalidated.feed(datagram, &qconn);
+                let retired = qconn.retired_scids();
                 coalesced::feed(&mut qconn, datagram, info);
                 self.unvalidated.fed(expected, &qconn);
-                self.retired |= qconn.retired_scids() > 0;
+                if qconn.retired_scids() > retired {
+                    self.retired = true;
+                    self.retired_from = Some(client);
+                }
             }
             // Only what the client sent itself, and now, shows the way to it.
             if before.is_some_and(|before| qconn.stats().recv > before) {
@@ -235,7 +243,16 @@ impl Core {
         let mut qconn = shared.qconn.borrow_mut();
         self.ids.supply(shared, &mut qconn);
         while qconn.retired_scid_next().is_some() {}
-        while let Some(event) = qconn.path_event_next() {
+        let events: Vec<_> = std::iter::from_fn(|| qconn.path_event_next()).collect();
+        for event in &events {
+            if let PathEvent::ReusedSourceConnectionId(_, _, (_, peer)) = *event {
+                self.former.borrowed.at(peer);
+            }
+        }
+        if let Some(client) = self.retired_from.take() {
+            self.former.borrowed.retired_from(client);
+        }
+        for event in events {
             // The outcome of a probe of ours, which went to where the client is now.
             let ours = match event {
                 PathEvent::Validated(_, peer) | PathEvent::FailedValidation(_, peer) => {
@@ -251,7 +268,11 @@ impl Core {
                     let from = paths::migrated(shared, local, peer);
                     self.former.migrated(&mut qconn, local, from, peer);
                     self.mtu.migrated();
+                    if self.former.borrowed.has(peer) {
+                        self.ids.renew(shared, &mut qconn);
+                    }
                 }
+                PathEvent::Closed(_, peer) => self.former.borrowed.closed(peer),
                 PathEvent::New(..) => self.mtu.validating(true),
                 PathEvent::Validated(..) => self.mtu.validating(false),
                 PathEvent::FailedValidation(local, peer) => {

@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 
+use super::borrowed::Borrowed;
 use crate::quic::QuicheConnection;
 
 /// In the order in which the client left them; never more than quiche has paths.
@@ -16,6 +17,8 @@ use crate::quic::QuicheConnection;
 pub(super) struct Former {
     addresses: Vec<SocketAddr>,
     repeated: u32,
+    /// Where nothing can be sent, or soon might not.
+    pub(super) borrowed: Borrowed,
 }
 
 impl Former {
@@ -32,9 +35,11 @@ impl Former {
         if from != to {
             self.addresses.push(from);
         }
+        self.borrowed.revived(to);
         // The ones before are asked once more: their probe may have gone to an address that
         // the client has left since.
-        for former in self.addresses.iter().rev().take(PROBED) {
+        let alive = (self.addresses.iter().rev()).filter(|former| !self.borrowed.is_dead(**former));
+        for former in alive.take(PROBED) {
             // A path that is gone already has nothing in flight.
             let _gone = qconn.probe_path(local, *former);
         }
@@ -48,7 +53,7 @@ impl Former {
         local: SocketAddr,
         peer: SocketAddr,
     ) {
-        if self.has(peer) && self.repeated < MAX_REPEATED {
+        if self.has(peer) && !self.borrowed.is_dead(peer) && self.repeated < MAX_REPEATED {
             self.repeated += 1;
             let _gone = qconn.probe_path(local, peer);
         }
