@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test fuzz test-interop test-cluster bench lint clean
+.PHONY: help setup run build test fuzz test-interop test-cluster soak bench lint clean
 
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate
 # One target folder for all clones: BoringSSL alone takes minutes to build.
@@ -37,6 +37,10 @@ test-interop: setup ## run the interop cases with clients in Rust, Go and Python
 
 test-cluster: setup ## run what needs a Kubernetes: KUBECONFIG and TIDEGATE_IMAGE say which
 	@.ci/test-cluster
+
+# MINUTES says how long; `make test` has a short version of it.
+soak: setup ## let clients come, go, rebind, stall and lie for MINUTES=20 at half of capacity
+	TIDEGATE_SOAK_MINUTES=$(or $(MINUTES),20) cargo test --locked --package tidegate-tests --test soak -- --nocapture
 
 bench: setup ## measure beside Envoy, Caddy, Traefik and tokio-quiche; ARGS="--only h3" and the like are passed on
 	@tests/bench/run $(ARGS)

@@ -1,0 +1,109 @@
+//! The course of a soak: the load is found, and then held until the end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tidegate_tests::Gateway;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    honest, liars,
+    load::{Load, Meter, Shares},
+    plan::Plan,
+    watch::Watch,
+    world::World,
+};
+
+const TICK: Duration = Duration::from_millis(20);
+/// Sessions at the same time. More would be a machine that cannot keep up.
+const MOST_SESSIONS: usize = 250;
+
+/// How it went.
+pub(crate) struct Course {
+    pub(crate) watch: Watch,
+    length: Duration,
+    load: Load,
+    /// Sessions that were not begun because too many were under way.
+    held_back: u64,
+    /// Parts of a core that the dataplane and this process had after the warm-up.
+    shares: Shares,
+}
+
+/// Runs clients until the time is over and all of them have ended.
+pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) -> Course {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let lying = tokio::spawn(liars::lie(world.clone(), stopped));
+    let mut sessions = JoinSet::new();
+    let mut watch = Watch::new(plan);
+    let begin = Instant::now();
+    let mut step = Meter::new(gateway);
+    let mut steady = None;
+    let (mut load, mut due, mut held_back) = (Load::default(), 0.0, 0);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = begin;
+    while begin.elapsed() < plan.length {
+        ticks.tick().await;
+        due += load.rate() * last.elapsed().as_secs_f64();
+        last = Instant::now();
+        while due >= 1.0 {
+            due -= 1.0;
+            if sessions.len() < MOST_SESSIONS {
+                sessions.spawn(honest::session(world.clone()));
+            } else {
+                held_back += 1;
+            }
+        }
+        while let Some(ended) = sessions.try_join_next() {
+            note(world, ended);
+        }
+        watch.look(begin.elapsed(), gateway);
+        let warming_up = begin.elapsed() < plan.warm_up();
+        if step.elapsed() >= plan.step {
+            load.adjust(step.read(gateway), warming_up);
+            step = Meter::new(gateway);
+        }
+        if !warming_up && steady.is_none() {
+            steady = Some(Meter::new(gateway));
+        }
+    }
+    let shares = steady.unwrap_or(step).read(gateway);
+    let _all_stop = stop.send(true);
+    while let Some(ended) = sessions.join_next().await {
+        note(world, ended);
+    }
+    lying.await.expect("liars are waited for");
+    Course {
+        watch,
+        length: begin.elapsed(),
+        load,
+        held_back,
+        shares,
+    }
+}
+
+fn note(world: &World, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        world
+            .diary
+            .failed(&format!("an honest client broke: {error}"));
+    }
+}
+
+impl Course {
+    pub(crate) fn tell(&self) {
+        println!(
+            "soak: {:.1} minutes; {}, {} held back; after the warm-up, of a core: {}",
+            self.length.as_secs_f64() / 60.0,
+            self.load,
+            self.held_back,
+            self.shares
+        );
+        self.watch.tell();
+    }
+}
