@@ -6,7 +6,6 @@
 //! handshake is complete; it counts as half open until then, and has as long for it.
 
 mod aead;
-mod borrowed;
 mod coalesced;
 mod core;
 mod delayed_ack;
@@ -18,6 +17,7 @@ mod mtu;
 mod pacer;
 mod paths;
 mod refusal;
+mod sidestep;
 mod turn;
 mod unvalidated;
 

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -15,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{
     aead::Usage, coalesced, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids,
-    mtu::Mtu, pacer::Pacer, paths, unvalidated::Unvalidated,
+    mtu::Mtu, pacer::Pacer, paths, sidestep, unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
@@ -46,8 +45,6 @@ pub(crate) struct Core {
     pub(super) initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
     retired: bool,
-    /// From where it did so last, until that was looked at.
-    retired_from: Option<SocketAddr>,
     /// Addresses that the client had before.
     former: Former,
     pub(super) aead: Usage,
@@ -82,7 +79,6 @@ impl Core {
             ids,
             initial: Some(initial),
             retired: false,
-            retired_from: None,
             former: Former::default(),
             aead: Usage::default(),
             farewell: Farewell::default(),
@@ -128,13 +124,9 @@ impl Core {
                     self.unvalidated.received(datagram.len());
                 }
                 let expected = self.unvalidated.feed(datagram, &qconn);
-                let retired = qconn.retired_scids();
                 coalesced::feed(&mut qconn, datagram, info);
                 self.unvalidated.fed(expected, &qconn);
-                if qconn.retired_scids() > retired {
-                    self.retired = true;
-                    self.retired_from = Some(client);
-                }
+                self.retired |= qconn.retired_scids() > 0;
             }
             // Only what the client sent itself, and now, shows the way to it.
             if before.is_some_and(|before| qconn.stats().recv > before) {
@@ -243,16 +235,7 @@ impl Core {
         let mut qconn = shared.qconn.borrow_mut();
         self.ids.supply(shared, &mut qconn);
         while qconn.retired_scid_next().is_some() {}
-        let events: Vec<_> = std::iter::from_fn(|| qconn.path_event_next()).collect();
-        for event in &events {
-            if let PathEvent::ReusedSourceConnectionId(_, _, (_, peer)) = *event {
-                self.former.borrowed.at(peer);
-            }
-        }
-        if let Some(client) = self.retired_from.take() {
-            self.former.borrowed.retired_from(client);
-        }
-        for event in events {
+        while let Some(event) = qconn.path_event_next() {
             // The outcome of a probe of ours, which went to where the client is now.
             let ours = match event {
                 PathEvent::Validated(_, peer) | PathEvent::FailedValidation(_, peer) => {
@@ -268,11 +251,10 @@ impl Core {
                     let from = paths::migrated(shared, local, peer);
                     self.former.migrated(&mut qconn, local, from, peer);
                     self.mtu.migrated();
-                    if self.former.borrowed.has(peer) {
-                        self.ids.renew(shared, &mut qconn);
-                    }
+                    let settled = Instant::now() + stats::probe_timeout(&qconn);
+                    self.former.settles(peer, settled);
                 }
-                PathEvent::Closed(_, peer) => self.former.borrowed.closed(peer),
+                PathEvent::ReusedSourceConnectionId(_, _, (_, peer)) => self.former.borrows(peer),
                 PathEvent::New(..) => self.mtu.validating(true),
                 PathEvent::Validated(..) => self.mtu.validating(false),
                 PathEvent::FailedValidation(local, peer) => {
@@ -285,6 +267,9 @@ impl Core {
                 }
                 _ => {}
             }
+        }
+        if self.former.asks_for_another_id(Instant::now()) {
+            self.ids.renew(shared, &mut qconn);
         }
         self.bandwidth
             .update(Instant::now(), || qconn.stats().into());
@@ -534,7 +519,7 @@ fn next_datagram(
     qconn: &mut QuicheConnection,
     room: &mut [u8],
 ) -> Option<(usize, quiche::SendInfo)> {
-    match qconn.send(room) {
+    match sidestep::send(qconn, room) {
         Ok(sent) => Some(sent),
         Err(quiche::Error::Done) => None,
         Err(error) => {
