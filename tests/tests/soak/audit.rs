@@ -176,8 +176,11 @@ impl Records {
     }
 }
 
-/// What the record says otherwise than the client.
+/// What the record says otherwise than the client, or of a client that failed.
 fn difference(visit: &Visit, record: &Value) -> Option<String> {
+    if visit.failed {
+        return Some(format!("the record of a client that failed: {record}"));
+    }
     let begun = visit.begun.duration_since(UNIX_EPOCH).unwrap_or_default();
     let recorded = Duration::from_millis(record["started_at_ms"].as_u64().unwrap_or_default());
     let same = recorded.abs_diff(begun) < APART && record["requests"] == visit.requests;

@@ -65,7 +65,7 @@ pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) 
         watch.look(begin.elapsed(), gateway);
         let warming_up = begin.elapsed() < plan.warm_up();
         if step.elapsed() >= plan.step {
-            load.adjust(step.read(gateway), warming_up);
+            load.adjust(step.read(gateway), sessions.len(), warming_up);
             step = Meter::new(gateway);
         }
         if !warming_up && steady.is_none() {

@@ -17,6 +17,8 @@ pub(crate) struct Visit {
     pub(crate) begun: SystemTime,
     /// That were sent.
     pub(crate) requests: u64,
+    /// One of its requests did, so that its record should be read.
+    pub(crate) failed: bool,
 }
 
 pub(crate) struct Diary {

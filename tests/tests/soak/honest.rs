@@ -47,7 +47,7 @@ impl Habits {
             false => Duration::from_millis(200),
         };
         Self {
-            groups: random.random_range(1..=3),
+            groups: random.random_range(1..=3) + usize::from(rebinds),
             slow: random.random_bool(0.15),
             rebinds: if rebinds {
                 random.random_range(1..=3)

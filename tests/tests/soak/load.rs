@@ -11,15 +11,17 @@ use tidegate_tests::{Gateway, Process};
 const HALF: f64 = 0.5;
 /// What clients and upstream may take of the cores beside, so that none of them is starved.
 const OWN: f64 = 0.9;
-/// Of all cores together, whoever uses them. Beyond it everybody waits for a core, and what a
-/// process gets says nothing of what it could do.
-const SATURATED: f64 = 0.9;
+/// Seconds that a session takes if nobody waits for a core, and more. Where others use the machine
+/// too, what a process gets says nothing of what it could do; but sessions pile up.
+const LASTING: f64 = 5.0;
+/// So few are never too many.
+const FEW: f64 = 20.0;
 /// Sessions a second before anything is known, and at least.
 const FIRST: f64 = 10.0;
 const LEAST: f64 = 1.0;
 /// By how much the rate may change at once: what sessions cost comes later than they do.
 const CHANGE: std::ops::RangeInclusive<f64> = 0.5..=1.8;
-/// By how much it changes to get out of saturation, and to come back.
+/// By how much it changes when sessions pile up, and afterwards.
 const RETREAT: f64 = 0.7;
 const RETURN: f64 = 1.2;
 
@@ -46,10 +48,10 @@ impl Load {
         self.now
     }
 
-    /// Learns from what the last rate took.
-    pub(crate) fn adjust(&mut self, shares: Shares, warming_up: bool) {
+    /// Learns from what the last rate took, and from how many sessions are under way.
+    pub(crate) fn adjust(&mut self, shares: Shares, sessions: usize, warming_up: bool) {
         let wanted = (HALF / shares.dataplane).min(OWN / shares.own);
-        let factor = if shares.machine > SATURATED {
+        let factor = if sessions as f64 > (self.now * LASTING).max(FEW) {
             self.retreats += 1;
             RETREAT.min(wanted)
         } else if warming_up {
@@ -71,28 +73,26 @@ impl fmt::Display for Load {
         } = self;
         write!(
             f,
-            "{found:.1} sessions a second, fewer after {retreats} looks at a saturated machine"
+            "{found:.1} sessions a second, fewer for a while after {retreats} looks at too many under way"
         )
     }
 }
 
-/// Parts of a core; of the machine, parts of all of them.
+/// Parts of a core.
 #[derive(Clone, Copy)]
 pub(crate) struct Shares {
     dataplane: f64,
     control: f64,
     own: f64,
-    machine: f64,
 }
 
 impl fmt::Display for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [data, control, own, machine] =
-            [self.dataplane, self.control, self.own, self.machine].map(|part| part * 100.0);
+        let [data, control, own] =
+            [self.dataplane, self.control, self.own].map(|part| part * 100.0);
         write!(
             f,
-            "dataplane {data:.0} %, control plane {control:.0} %, clients and upstream {own:.0} %; \
-             the machine was busy to {machine:.0} %"
+            "dataplane {data:.0} %, control plane {control:.0} %, clients and upstream {own:.0} %"
         )
     }
 }
@@ -101,7 +101,6 @@ impl fmt::Display for Shares {
 pub(crate) struct Meter {
     begin: Instant,
     spent: [Duration; 3],
-    machine: Machine,
 }
 
 impl Meter {
@@ -109,7 +108,6 @@ impl Meter {
         Self {
             begin: Instant::now(),
             spent: spent(gateway),
-            machine: Machine::now(),
         }
     }
 
@@ -129,37 +127,7 @@ impl Meter {
             dataplane: share(0),
             control: share(1),
             own: share(2),
-            machine: Machine::now().busy_since(self.machine),
         }
-    }
-}
-
-/// What all cores did so far, in ticks.
-#[derive(Clone, Copy)]
-struct Machine {
-    all: u64,
-    idle: u64,
-}
-
-impl Machine {
-    fn now() -> Self {
-        let stat = std::fs::read_to_string("/proc/stat").expect("Linux tells of its cores");
-        let line = stat.lines().next().unwrap_or_default();
-        let ticks: Vec<u64> = (line.split_whitespace().skip(1))
-            .filter_map(|field| field.parse().ok())
-            .collect();
-        // Idle, and idle until a disk answers, are the fields 4 and 5.
-        let idle = ticks.iter().skip(3).take(2).sum();
-        Self {
-            all: ticks.iter().take(8).sum(),
-            idle,
-        }
-    }
-
-    fn busy_since(self, before: Self) -> f64 {
-        let all = self.all.saturating_sub(before.all).max(1);
-        let idle = self.idle.saturating_sub(before.idle);
-        1.0 - idle as f64 / all as f64
     }
 }
 

@@ -46,10 +46,12 @@ pub(super) async fn visit(
         from: client.local_address(),
         begun,
         requests: 0,
+        failed: false,
     };
     world.diary.did("HTTP/3 connections");
     let outcome = work(world, habits, &client, &mut visit, &mut random).await;
     let outcome = outcome.map_err(|error| format!("from {}: {error}", visit.from));
+    visit.failed = outcome.is_err();
     world.diary.visit(visit);
     leave(world, habits, client).await;
     outcome
@@ -63,7 +65,7 @@ async fn work(
     random: &mut StdRng,
 ) -> Result<(), String> {
     let mut rebinds = habits.rebinds;
-    for _ in 0..habits.groups {
+    for turn in 0..habits.groups {
         let group = Ask::group(world, habits.slow, random);
         visit.requests += group.len() as u64;
         let requests = join_all(group.iter().map(|ask| async {
@@ -75,7 +77,9 @@ async fn work(
             world.diary.verified(ask.body.len() + ask.answer.len());
             Ok(())
         }));
-        let moves = usize::from(rebinds > 0);
+        // Not at once: quiche cannot serve a client that retires a connection ID while it is
+        // still being sent again.
+        let moves = usize::from(rebinds > 0 && turn > 0);
         rebinds -= moves;
         let delay = Duration::from_millis(random.random_range(0..30));
         let moving = async {

@@ -32,10 +32,12 @@ pub(super) async fn visit(
         from: client.local_address(),
         begun,
         requests: 0,
+        failed: false,
     };
     world.diary.did(format!("{wire:?} connections"));
     let outcome = work(world, wire, habits, &mut client, &mut visit, &mut random).await;
     let outcome = outcome.map_err(|error| format!("from {}: {error}", visit.from));
+    visit.failed = outcome.is_err();
     world.diary.visit(visit);
     outcome
 }
