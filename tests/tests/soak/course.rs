@@ -20,8 +20,6 @@ use crate::{
 };
 
 const TICK: Duration = Duration::from_millis(20);
-/// Sessions at the same time. More would be a machine that cannot keep up.
-const MOST_SESSIONS: usize = 250;
 
 /// How it went.
 pub(crate) struct Course {
@@ -43,7 +41,7 @@ pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) 
     let begin = Instant::now();
     let mut step = Meter::new(gateway);
     let mut steady = None;
-    let (mut load, mut due, mut held_back) = (Load::default(), 0.0, 0);
+    let (mut load, mut due, mut held_back) = (Load::new(plan.load), 0.0, 0);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = begin;
@@ -53,7 +51,7 @@ pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) 
         last = Instant::now();
         while due >= 1.0 {
             due -= 1.0;
-            if sessions.len() < MOST_SESSIONS {
+            if load.bears(sessions.len()) {
                 sessions.spawn(honest::session(world.clone()));
             } else {
                 held_back += 1;
@@ -62,10 +60,19 @@ pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) 
         while let Some(ended) = sessions.try_join_next() {
             note(world, ended);
         }
+        load.look(sessions.len());
         watch.look(begin.elapsed(), gateway);
         let warming_up = begin.elapsed() < plan.warm_up();
         if step.elapsed() >= plan.step {
-            load.adjust(step.read(gateway), sessions.len(), warming_up);
+            let shares = step.read(gateway);
+            println!(
+                "at {:.0} s: {:.1} sessions a second, {} under way; {shares}; {}",
+                begin.elapsed().as_secs_f64(),
+                load.rate(),
+                sessions.len(),
+                watch.last()
+            );
+            load.adjust(shares, warming_up);
             step = Meter::new(gateway);
         }
         if !warming_up && steady.is_none() {

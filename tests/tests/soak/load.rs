@@ -7,59 +7,79 @@ use std::{
 
 use tidegate_tests::{Gateway, Process};
 
-/// Of a shard's core.
-const HALF: f64 = 0.5;
-/// What clients and upstream may take of the cores beside, so that none of them is starved.
-const OWN: f64 = 0.9;
+/// What clients and upstream may take of the cores for each part that the dataplane takes, so that
+/// none of them is starved.
+const OWN: f64 = 1.8;
 /// Seconds that a session takes if nobody waits for a core, and more. Where others use the machine
 /// too, what a process gets says nothing of what it could do; but sessions pile up.
-const LASTING: f64 = 5.0;
+const LASTING: f64 = 2.0;
 /// So few are never too many.
-const FEW: f64 = 20.0;
+const FEW: f64 = 40.0;
+/// Until it shows whether a lower rate was low enough.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Sessions a second before anything is known, and at least.
 const FIRST: f64 = 10.0;
 const LEAST: f64 = 1.0;
 /// By how much the rate may change at once: what sessions cost comes later than they do.
 const CHANGE: std::ops::RangeInclusive<f64> = 0.5..=1.8;
-/// By how much it changes when sessions pile up, and afterwards.
-const RETREAT: f64 = 0.7;
+/// By how much at most it comes back.
 const RETURN: f64 = 1.2;
 
 /// Sessions a second.
 pub(crate) struct Load {
+    /// The part of a core that the dataplane is to have.
+    wanted: f64,
     now: f64,
-    /// What was found in the warm-up.
+    /// What is held after the warm-up.
     found: f64,
+    /// More than this the machine does not bear.
+    capacity: f64,
+    retreat: Option<Instant>,
     retreats: u64,
 }
 
-impl Default for Load {
-    fn default() -> Self {
+impl Load {
+    pub(crate) fn new(wanted: f64) -> Self {
         Self {
+            wanted,
             now: FIRST,
             found: FIRST,
+            capacity: f64::INFINITY,
+            retreat: None,
             retreats: 0,
         }
     }
-}
 
-impl Load {
     pub(crate) fn rate(&self) -> f64 {
         self.now
     }
 
-    /// Learns from what the last rate took, and from how many sessions are under way.
-    pub(crate) fn adjust(&mut self, shares: Shares, sessions: usize, warming_up: bool) {
-        let wanted = (HALF / shares.dataplane).min(OWN / shares.own);
-        let factor = if sessions as f64 > (self.now * LASTING).max(FEW) {
+    /// Whether more sessions may be under way.
+    pub(crate) fn bears(&self, sessions: usize) -> bool {
+        (sessions as f64) < (2.0 * LASTING * self.now).max(FEW)
+    }
+
+    /// Halves the rate as soon as sessions pile up: it was more than capacity.
+    pub(crate) fn look(&mut self, sessions: usize) {
+        let patient = self.retreat.is_some_and(|at| at.elapsed() < PATIENCE);
+        if !patient && sessions as f64 > (LASTING * self.now).max(FEW) {
+            self.retreat = Some(Instant::now());
             self.retreats += 1;
-            RETREAT.min(wanted)
-        } else if warming_up {
-            wanted
+            self.capacity = self.capacity.min(self.now);
+            self.now = (self.now / 2.0).max(LEAST);
+            self.found = self.found.min(self.now);
+        }
+    }
+
+    /// Learns from what the last rate took.
+    pub(crate) fn adjust(&mut self, shares: Shares, warming_up: bool) {
+        let factor = if warming_up {
+            self.wanted / shares.dataplane.max(shares.own / OWN)
         } else {
             RETURN.min(self.found / self.now)
         };
-        self.now = (self.now * factor.clamp(*CHANGE.start(), *CHANGE.end())).max(LEAST);
+        let next = self.now * factor.clamp(*CHANGE.start(), *CHANGE.end());
+        self.now = next.min(self.capacity * self.wanted).max(LEAST);
         if warming_up {
             self.found = self.now;
         }
@@ -73,7 +93,7 @@ impl fmt::Display for Load {
         } = self;
         write!(
             f,
-            "{found:.1} sessions a second, fewer for a while after {retreats} looks at too many under way"
+            "{found:.1} sessions a second, halved {retreats} times because they piled up"
         )
     }
 }

@@ -14,7 +14,9 @@ pub(crate) struct Plan {
     pub(crate) length: Duration,
     /// After which the gateway gives silent connections up.
     pub(crate) idle_timeout: Duration,
-    /// Between two looks at the load, until it is set.
+    /// The part of a shard's core that is to be used.
+    pub(crate) load: f64,
+    /// Between two looks at the load.
     pub(crate) step: Duration,
     /// Between two looks at the memory.
     pub(crate) sample: Duration,
@@ -36,6 +38,8 @@ impl Plan {
         Self {
             length,
             idle_timeout: Duration::from_secs(if long { 10 } else { 6 }),
+            // The short version has no time to find out what a busy machine can bear.
+            load: if long { 0.5 } else { 0.25 },
             step: (length / 20).min(Duration::from_secs(10)),
             sample: (length / 100).min(Duration::from_secs(2)),
             growth: if long {

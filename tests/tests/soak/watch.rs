@@ -48,6 +48,12 @@ impl Watch {
         }
     }
 
+    /// The last sample.
+    pub(crate) fn last(&self) -> String {
+        let memory = self.samples.last().map_or([0; 2], |sample| sample.memory);
+        format!("memory {} and {}", mebi(memory[0]), mebi(memory[1]))
+    }
+
     /// The median of a quarter, counted from 0.
     fn quarter(&self, quarter: u32, plane: usize) -> u64 {
         let (begin, end) = (self.length / 4 * quarter, self.length / 4 * (quarter + 1));
