@@ -60,9 +60,9 @@ pub(crate) async fn run(plan: &Plan, world: &Arc<World>, gateway: &mut Gateway) 
         while let Some(ended) = sessions.try_join_next() {
             note(world, ended);
         }
-        load.look(sessions.len());
-        watch.look(begin.elapsed(), gateway);
         let warming_up = begin.elapsed() < plan.warm_up();
+        load.look(sessions.len(), warming_up);
+        watch.look(begin.elapsed(), gateway);
         if step.elapsed() >= plan.step {
             let shares = step.read(gateway);
             println!(

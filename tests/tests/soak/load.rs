@@ -22,6 +22,8 @@ const FIRST: f64 = 10.0;
 const LEAST: f64 = 1.0;
 /// By how much the rate may change at once: what sessions cost comes later than they do.
 const CHANGE: std::ops::RangeInclusive<f64> = 0.5..=1.8;
+/// By how much what was too much is thought to be more in each step.
+const FORGET: f64 = 1.1;
 /// By how much at most it comes back.
 const RETURN: f64 = 1.2;
 
@@ -59,15 +61,17 @@ impl Load {
         (sessions as f64) < (2.0 * LASTING * self.now).max(FEW)
     }
 
-    /// Halves the rate as soon as sessions pile up: it was more than capacity.
-    pub(crate) fn look(&mut self, sessions: usize) {
+    /// Halves the rate as soon as sessions pile up: it was more than capacity. Afterwards it is
+    /// others who disturb, and what was found is what is come back to.
+    pub(crate) fn look(&mut self, sessions: usize, warming_up: bool) {
         let patient = self.retreat.is_some_and(|at| at.elapsed() < PATIENCE);
         if !patient && sessions as f64 > (LASTING * self.now).max(FEW) {
             self.retreat = Some(Instant::now());
             self.retreats += 1;
-            self.capacity = self.capacity.min(self.now);
+            if warming_up {
+                self.capacity = self.capacity.min(self.now);
+            }
             self.now = (self.now / 2.0).max(LEAST);
-            self.found = self.found.min(self.now);
         }
     }
 
@@ -78,9 +82,12 @@ impl Load {
         } else {
             RETURN.min(self.found / self.now)
         };
+        // It may have been others who disturbed.
+        self.capacity *= FORGET;
         let next = self.now * factor.clamp(*CHANGE.start(), *CHANGE.end());
-        self.now = next.min(self.capacity * self.wanted).max(LEAST);
+        self.now = next.max(LEAST);
         if warming_up {
+            self.now = self.now.min(self.capacity * self.wanted).max(LEAST);
             self.found = self.now;
         }
     }
