@@ -24,6 +24,8 @@ const LEAST: f64 = 1.0;
 const CHANGE: std::ops::RangeInclusive<f64> = 0.5..=1.8;
 /// By how much what was too much is thought to be more in each step.
 const FORGET: f64 = 1.1;
+/// By how much what was found is corrected.
+const LESS: f64 = 0.85;
 /// By how much at most it comes back.
 const RETURN: f64 = 1.2;
 
@@ -61,8 +63,8 @@ impl Load {
         (sessions as f64) < (2.0 * LASTING * self.now).max(FEW)
     }
 
-    /// Halves the rate as soon as sessions pile up: it was more than capacity. Afterwards it is
-    /// others who disturb, and what was found is what is come back to.
+    /// Halves the rate as soon as sessions pile up: it was more than capacity. After the warm-up it
+    /// may be others who disturb, and not quite what was found is what is come back to.
     pub(crate) fn look(&mut self, sessions: usize, warming_up: bool) {
         let patient = self.retreat.is_some_and(|at| at.elapsed() < PATIENCE);
         if !patient && sessions as f64 > (LASTING * self.now).max(FEW) {
@@ -70,6 +72,8 @@ impl Load {
             self.retreats += 1;
             if warming_up {
                 self.capacity = self.capacity.min(self.now);
+            } else {
+                self.found = (self.found * LESS).max(LEAST);
             }
             self.now = (self.now / 2.0).max(LEAST);
         }
@@ -77,10 +81,11 @@ impl Load {
 
     /// Learns from what the last rate took.
     pub(crate) fn adjust(&mut self, shares: Shares, warming_up: bool) {
+        let wanted = self.wanted / shares.dataplane.max(shares.own / OWN);
         let factor = if warming_up {
-            self.wanted / shares.dataplane.max(shares.own / OWN)
+            wanted
         } else {
-            RETURN.min(self.found / self.now)
+            RETURN.min(self.found / self.now).min(wanted.max(LESS))
         };
         // It may have been others who disturbed.
         self.capacity *= FORGET;
