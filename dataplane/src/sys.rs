@@ -412,6 +412,14 @@ where
     }
 }
 
+/// Has a server send so many session tickets (RFC 8446 4.6.1) after each handshake.
+pub(crate) fn set_num_tickets(builder: &mut SslContextBuilder, count: usize) {
+    // SAFETY: the context is borrowed for the call, which sets a number.
+    unsafe {
+        boring_sys::SSL_CTX_set_num_tickets(builder.as_ptr(), count);
+    }
+}
+
 /// Has a session give back, once its handshake is complete, what only a handshake needs.
 pub(crate) fn shed_handshake_config(ssl: &mut SslRef) {
     // SAFETY: the session is borrowed for the call, which sets a flag.

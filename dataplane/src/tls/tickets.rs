@@ -36,6 +36,7 @@ impl Tickets {
 
     pub(super) fn install(&self, builder: &mut SslContextBuilder) {
         install(builder, self.keys.clone());
+        sys::set_num_tickets(builder, TICKETS);
     }
 }
 
@@ -76,3 +77,6 @@ fn set_up(
     hmac.init(&key.hmac, &MessageDigest::sha256()).ok()?;
     Some(TicketKeyCallbackResult::Success)
 }
+
+/// Each resumption brings another one. BoringSSL would send two.
+const TICKETS: usize = 1;
