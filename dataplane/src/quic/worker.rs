@@ -16,6 +16,7 @@ mod ids;
 mod mtu;
 mod pacer;
 mod paths;
+mod record;
 mod refusal;
 mod sidestep;
 mod turn;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use quiche::{PathEvent, RecvInfo};
-use tidegate_proto::v1::{self, ClosedBy};
+use tidegate_proto::v1::ClosedBy;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
         ConnectionShutdownBehaviour, QuicheConnection,
         cid::CID_LEN,
         endpoint::Endpoint,
-        metrics::{DatagramDrop, EarlyDataOutcome, Layer, Side},
+        metrics::{DatagramDrop, EarlyDataOutcome},
         relay::frame::Way,
         shared::Shared,
         stats::{self, BandwidthReporter},
@@ -39,7 +39,7 @@ pub(crate) struct Core {
     /// There may be more to send than a turn takes.
     unfinished: bool,
     pub(super) delayed_ack: DelayedAck,
-    bandwidth: BandwidthReporter,
+    pub(super) bandwidth: BandwidthReporter,
     ids: Ids,
     /// What the client called this connection in its first packets.
     pub(super) initial: Option<Vec<u8>>,
@@ -51,7 +51,7 @@ pub(crate) struct Core {
     farewell: Farewell,
     pacer: Pacer,
     mtu: Mtu,
-    recorded: bool,
+    pub(super) recorded: bool,
     /// Nothing that came could be read, or was: there never was a client.
     pub(super) unread: bool,
     /// The handshake is complete.
@@ -445,38 +445,6 @@ impl Core {
         let times = [timeout, deadline, self.pacer.held()];
         times.into_iter().flatten().min()
     }
-
-    /// Completes the audit record and hands it out, once.
-    pub(super) fn record(&mut self) {
-        self.recorded = true;
-        let shared = &self.shared;
-        let by = {
-            let mut qconn = shared.qconn.borrow_mut();
-            while let Some(event) = qconn.path_event_next() {
-                paths::note(shared, &event);
-            }
-            paths::unresolved(shared);
-            let mut audit = shared.audit.borrow_mut();
-            stats::close_codes(&qconn, &mut audit);
-            let by = closed_by(shared, &qconn);
-            audit.set_closed_by(by);
-            audit.connection_close_reason = close_reason(&qconn, by);
-            audit.max_bandwidth_bps = self.bandwidth.max_bandwidth;
-            audit.max_loss_pct = self.bandwidth.max_loss_pct;
-            by
-        };
-        shared.closed_by.set(Some(by));
-        shared.enter_closing();
-        let mut record = shared.facts();
-        record.stage = "closed".to_owned();
-        if self.unread {
-            // It would let anybody fill the audit history.
-            shared.endpoint.host.metrics().connection_closed(by, 0, 0);
-            return;
-        }
-        count(shared, &record, by);
-        shared.endpoint.host.closed(shared.handle, record);
-    }
 }
 
 impl Drop for Core {
@@ -525,72 +493,6 @@ fn next_datagram(
         Err(error) => {
             let _already_closed = qconn.close(false, INTERNAL_ERROR, error.to_string().as_bytes());
             None
-        }
-    }
-}
-
-fn closed_by(shared: &Shared, qconn: &QuicheConnection) -> ClosedBy {
-    let decided = shared.closed_by.get();
-    if qconn.local_error().is_none() && decided != Some(ClosedBy::Abort) {
-        if qconn.peer_error().is_some() {
-            return ClosedBy::Peer;
-        }
-        if qconn.is_timed_out() {
-            return match qconn.is_established() {
-                true => ClosedBy::IdleTimeout,
-                false => ClosedBy::HandshakeTimeout,
-            };
-        }
-    }
-    decided.unwrap_or(match qconn.local_error() {
-        Some(_) => ClosedBy::Local,
-        // A stateless reset leaves no error.
-        None => ClosedBy::Peer,
-    })
-}
-
-fn close_reason(qconn: &QuicheConnection, by: ClosedBy) -> String {
-    let error = qconn.local_error().or(qconn.peer_error());
-    match error.map(|error| String::from_utf8_lossy(&error.reason)) {
-        Some(reason) if !reason.is_empty() => reason.into_owned(),
-        _ => match by {
-            ClosedBy::IdleTimeout => "idle timeout".to_owned(),
-            ClosedBy::HandshakeTimeout => "handshake timeout".to_owned(),
-            ClosedBy::Abort => "aborted".to_owned(),
-            ClosedBy::AeadLimit => "AEAD limit".to_owned(),
-            _ => String::new(),
-        },
-    }
-}
-
-fn count(shared: &Shared, record: &v1::Connection, by: ClosedBy) {
-    let metrics = shared.endpoint.host.metrics();
-    let Some(audit) = &record.audit else { return };
-    metrics.connection_closed(by, audit.max_bandwidth_bps, audit.max_loss_pct);
-    for (side, layer, code) in [
-        (
-            Side::Peer,
-            Layer::Transport,
-            audit.recvd_conn_close_transport_error_code,
-        ),
-        (
-            Side::Local,
-            Layer::Transport,
-            audit.sent_conn_close_transport_error_code,
-        ),
-        (
-            Side::Peer,
-            Layer::Application,
-            audit.recvd_conn_close_application_error_code,
-        ),
-        (
-            Side::Local,
-            Layer::Application,
-            audit.sent_conn_close_application_error_code,
-        ),
-    ] {
-        if let Some(code) = code {
-            metrics.close_frame(side, layer, code);
         }
     }
 }
