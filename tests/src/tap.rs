@@ -137,6 +137,11 @@ impl Tap {
         self.orders.send_modify(|orders| orders.deaf = true);
     }
 
+    /// What the gateway sends reaches the client again.
+    pub fn hear(&self) {
+        self.orders.send_modify(|orders| orders.deaf = false);
+    }
+
     /// Nothing of the client's reaches the gateway from now on.
     pub fn mute(&self) {
         self.orders.send_modify(|orders| orders.mute = true);

@@ -11,6 +11,7 @@ mod core;
 mod delayed_ack;
 mod drain;
 mod farewell;
+mod first_flight;
 mod former;
 mod ids;
 mod mtu;
@@ -68,7 +69,7 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         if let Err(error) = core.take_turn().await {
             break error;
         }
-        core.receive_handshake();
+        let read = core.receive_handshake();
         core.execute_commands();
         let now = Instant::now();
         if core.expire(now) {
@@ -84,7 +85,7 @@ pub(crate) async fn handshake<A: ApplicationOverQuic>(
         if core.has_early_data() {
             return Ok(Running { core, application });
         }
-        core.transmit();
+        core.answer(read, now);
         let deadline = core.shared.handshake.borrow().deadline();
         core.wait(deadline, std::future::pending::<()>()).await;
     };

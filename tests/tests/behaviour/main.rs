@@ -17,6 +17,7 @@ mod ech;
 mod echo_application;
 mod events;
 mod fetch;
+mod first_flight;
 mod forwarded;
 mod grpc;
 mod grpc_admin;

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -13,8 +14,8 @@ use tidegate_proto::v1::ClosedBy;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
-    aead::Usage, coalesced, delayed_ack::DelayedAck, farewell::Farewell, former::Former, ids::Ids,
-    mtu::Mtu, pacer::Pacer, paths, sidestep, unvalidated::Unvalidated,
+    aead::Usage, coalesced, delayed_ack::DelayedAck, farewell::Farewell, first_flight::FirstFlight,
+    former::Former, ids::Ids, mtu::Mtu, pacer::Pacer, paths, sidestep, unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     former: Former,
     pub(super) aead: Usage,
     farewell: Farewell,
+    /// Until the handshake is complete.
+    pub(super) first_flight: Option<Box<FirstFlight>>,
     pacer: Pacer,
     mtu: Mtu,
     pub(super) recorded: bool,
@@ -82,6 +85,7 @@ impl Core {
             former: Former::default(),
             aead: Usage::default(),
             farewell: Farewell::default(),
+            first_flight: Some(Box::default()),
             pacer: Pacer::default(),
             mtu: Mtu::default(),
             recorded: false,
@@ -166,6 +170,7 @@ impl Core {
     /// The handshake is complete.
     pub(super) fn established(&mut self, now: Instant) {
         self.complete = true;
+        self.first_flight = None;
         self.unvalidated.end();
         let shared = &self.shared;
         shared.handshake.borrow_mut().complete(now);
@@ -317,6 +322,9 @@ impl Core {
                 self.pacer.sent(len);
                 self.unvalidated.sent(len);
                 self.aead.sealed();
+                if let Some(flight) = &mut self.first_flight {
+                    flight.keep(&room[..len]);
+                }
                 // Only to an address that is known to be the client's.
                 if qconn.local_error().is_some() && qconn.is_established() {
                     self.farewell.keep(&room[..len], info.from, info.to);
@@ -349,23 +357,15 @@ impl Core {
 
     /// Tells a client that goes on sending once more that the connection is closed.
     pub(super) fn repeat_farewell(&mut self) {
-        let Some((datagram, from, to)) = self.farewell.answer() else {
-            return;
-        };
-        let to = self.former.reachable(to, self.shared.peer.get());
-        if let Some(via) = self.shared.vias.borrow().of(to) {
-            let Endpoint { tables, host, .. } = &*self.shared.endpoint;
-            let metrics = host.metrics();
-            tables
-                .relay
-                .send(via.relay, Way::ToClient, to, via.local, datagram, metrics);
-        } else if let Some(socket) = self.shared.endpoint.socket(from) {
-            socket.transmit(|egress| {
-                if let Some(room) = egress.room() {
-                    room[..datagram.len()].copy_from_slice(datagram);
-                    egress.push(datagram.len(), from, to);
-                }
-            });
+        let Self {
+            shared,
+            farewell,
+            former,
+            ..
+        } = self;
+        if let Some((datagram, from, to)) = farewell.answer() {
+            let to = former.reachable(to, shared.peer.get());
+            send_copy(shared, datagram, from, to);
         }
     }
 
@@ -480,6 +480,24 @@ fn names_retired(qconn: &QuicheConnection, datagram: &[u8]) -> bool {
     let short = datagram.first().is_some_and(|first| first & 0x80 == 0);
     let dcid = datagram.get(1..1 + CID_LEN).filter(|_| short);
     dcid.is_some_and(|dcid| !qconn.source_ids().any(|id| id.as_ref() == dcid))
+}
+
+/// Sends a datagram that was sent before.
+pub(super) fn send_copy(shared: &Shared, datagram: &[u8], from: SocketAddr, to: SocketAddr) {
+    let Endpoint { tables, host, .. } = &*shared.endpoint;
+    if let Some(via) = shared.vias.borrow().of(to) {
+        let metrics = host.metrics();
+        tables
+            .relay
+            .send(via.relay, Way::ToClient, to, via.local, datagram, metrics);
+    } else if let Some(socket) = shared.endpoint.socket(from) {
+        socket.transmit(|egress| {
+            if let Some(room) = egress.room() {
+                room[..datagram.len()].copy_from_slice(datagram);
+                egress.push(datagram.len(), from, to);
+            }
+        });
+    }
 }
 
 /// Writes one datagram.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CONNECTION_REFUSED, Core};
+use super::{CONNECTION_REFUSED, Core, core::send_copy};
 use crate::quic::{ConnectionShutdownBehaviour, HandshakeError};
 
 impl Core {
@@ -50,14 +50,47 @@ impl Core {
         outcome
     }
 
-    /// Feeds what came in. What that takes is taken off what handshakes may take.
-    pub(super) fn receive_handshake(&mut self) {
+    /// Feeds what came in. What that takes is taken off what handshakes may take. Says
+    /// whether quiche could read any of it.
+    pub(super) fn receive_handshake(&mut self) -> bool {
         let begin = Instant::now();
+        let before = self.shared.qconn.borrow().stats().recv;
         self.receive();
         let turnstile = &self.shared.endpoint.tables.turnstile;
         turnstile.spend(begin.elapsed());
         let qconn = self.shared.qconn.borrow();
-        self.unread = qconn.is_closed() && qconn.stats().recv == 0;
+        let read = qconn.stats().recv;
+        self.unread = qconn.is_closed() && read == 0;
+        read > before
+    }
+
+    /// Sends what there is, and what a client that was heard has not got.
+    pub(super) fn answer(&mut self, heard: bool, now: Instant) {
+        let Some(mut flight) = self.first_flight.take() else {
+            return self.transmit();
+        };
+        {
+            let shared = self.shared.clone();
+            let qconn = shared.qconn.borrow();
+            let lost = if heard {
+                flight.again(&qconn, now)
+            } else {
+                &[]
+            };
+            for datagram in lost {
+                if self.unvalidated.limit(datagram.len()) < datagram.len() {
+                    break;
+                }
+                self.unvalidated.sent(datagram.len());
+                send_copy(&shared, datagram, shared.local, shared.peer.get());
+            }
+            flight.begin(&qconn);
+        }
+        self.first_flight = Some(flight);
+        self.transmit();
+        if let Some(flight) = &mut self.first_flight {
+            flight.sent(now);
+        }
     }
 }
 
