@@ -4,9 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use tidegate_tests::{
-    Download, Faults, Gateway, H3, Link, Payload, Relay, Upstream, eventually, heavy,
-};
+use tidegate_tests::{Download, Faults, Gateway, H3, Payload, Relay, Upstream, eventually, heavy};
 
 const REBINDINGS: u64 = 20;
 const LENGTH: u64 = 40 * 1024 * 1024;
@@ -198,61 +196,6 @@ async fn a_client_may_move_by_itself_after_its_network_has_moved_it() {
         .await;
     }
     assert_eq!(client.connection.close_reason(), None);
-}
-
-/// Before a client has been given another connection ID, it moves with the one that it has.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_may_move_at_once_and_again() {
-    let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::builder().shards(2).start(&upstream).await;
-    let link = Link {
-        delay: Duration::from_millis(60),
-        bandwidth: 1_000_000_000,
-        queue: 10_000,
-    };
-    let relay = Relay::over(gateway.https, Faults::default(), link).await;
-    let target = gateway.target().at(relay.address);
-    let clients = (0..40).map(|turn| {
-        moves(
-            &target,
-            20 * turn % 400,
-            (turn % 2 > 0).then_some(40 * turn),
-        )
-    });
-    let ended = futures_util::future::join_all(clients).await;
-    let ended: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
-    assert!(ended.is_empty(), "{ended:?}");
-}
-
-/// Moves twice under three downloads: so many milliseconds after their begin, and after that.
-async fn moves(
-    target: &tidegate_tests::Target,
-    first: u64,
-    second: Option<u64>,
-) -> Result<(), String> {
-    let client = H3::connect(target).await;
-    let downloads = futures_util::future::join_all((0..3).map(|_| async {
-        let request = client.request("GET", "/bytes/120000");
-        let answer = client.send(request, bytes::Bytes::new());
-        match tokio::time::timeout(Duration::from_secs(20), answer).await {
-            Ok(Ok(answer)) if answer.body.len() == 120_000 => Ok(()),
-            other => Err(format!("{first} {second:?}: {other:?}")
-                .chars()
-                .take(200)
-                .collect()),
-        }
-    }));
-    let moving = async {
-        for pause in [Some(first), second].into_iter().flatten() {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback binds");
-            let rebound = client.endpoint.rebind(socket);
-            rebound.expect("the runtime takes it");
-        }
-    };
-    let (downloads, ()) = tokio::join!(downloads, moving);
-    downloads.into_iter().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -256,10 +256,7 @@ impl Core {
                     let from = paths::migrated(shared, local, peer);
                     self.former.migrated(&mut qconn, local, from, peer);
                     self.mtu.migrated();
-                    let settled = Instant::now() + stats::probe_timeout(&qconn);
-                    self.former.settles(peer, settled);
                 }
-                PathEvent::ReusedSourceConnectionId(_, _, (_, peer)) => self.former.borrows(peer),
                 PathEvent::New(..) => self.mtu.validating(true),
                 PathEvent::Validated(..) => self.mtu.validating(false),
                 PathEvent::FailedValidation(local, peer) => {
@@ -272,9 +269,6 @@ impl Core {
                 }
                 _ => {}
             }
-        }
-        if self.former.asks_for_another_id(Instant::now()) {
-            self.ids.renew(shared, &mut qconn);
         }
         self.bandwidth
             .update(Instant::now(), || qconn.stats().into());

@@ -6,12 +6,8 @@
 //! waiting twice as long as the one before. So after a move the old path is probed, and
 //! what quiche sends on it goes to the client's validated address. The acknowledgement of
 //! that probe shows everything before it to be lost, and it is sent again at once.
-//!
-//! Nothing can be sent on a path to which the client came with a connection ID that it had before,
-//! and has retired since (see [`sidestep`](super::sidestep)), so that a client that has come in
-//! this way is asked to take another ID.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
 use crate::quic::QuicheConnection;
 
@@ -20,9 +16,6 @@ use crate::quic::QuicheConnection;
 pub(super) struct Former {
     addresses: Vec<SocketAddr>,
     repeated: u32,
-    /// Where it came with a connection ID that it had before.
-    borrowed: Vec<SocketAddr>,
-    renewal: Option<Instant>,
 }
 
 impl Former {
@@ -45,25 +38,6 @@ impl Former {
             // A path that is gone already has nothing in flight.
             let _gone = qconn.probe_path(local, *former);
         }
-    }
-
-    /// The client goes on here with the connection ID that it had before.
-    pub(super) fn borrows(&mut self, address: SocketAddr) {
-        self.borrowed.push(address);
-    }
-
-    /// The client is at this address now: when it should be asked for another ID, if it has
-    /// borrowed one. Not at once: IDs that are on their way, and may have to be sent again, have
-    /// to arrive first.
-    pub(super) fn settles(&mut self, address: SocketAddr, at: Instant) {
-        let borrowed = self.borrowed.contains(&address);
-        self.borrowed.retain(|other| *other != address);
-        self.renewal = borrowed.then_some(at);
-    }
-
-    /// Whether it is time to ask.
-    pub(super) fn asks_for_another_id(&mut self, now: Instant) -> bool {
-        self.renewal.take_if(|at| *at <= now).is_some()
     }
 
     /// quiche gave up on a path. If the client has left it, its probes were lost, and what

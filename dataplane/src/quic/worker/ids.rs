@@ -34,11 +34,6 @@ impl Ids {
         }
     }
 
-    /// Has the client retire the oldest one, and take another one where it was used.
-    pub(super) fn renew(&mut self, shared: &Shared, qconn: &mut QuicheConnection) {
-        self.issue(shared, qconn, true);
-    }
-
     /// As many at a time as quiche keeps beside those that are not yet retired.
     fn replace(&mut self, shared: &Shared, qconn: &mut QuicheConnection, key: u8) {
         let Some(params) = qconn.peer_transport_params() else {
