@@ -1,4 +1,5 @@
-//! Load on a server: oha for requests, this package's client for what oha does not do.
+//! Load on a server: oha for requests, tquic_client for a second opinion on some, this
+//! package's client for what neither does.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -133,6 +134,38 @@ pub fn requests(tools: &Tools, server: &Server, load: &Requests) -> anyhow::Resu
         seconds: number(&report["summary"]["total"]),
         p50: number(&report["latencyPercentiles"]["p50"]),
         p99: number(&report["latencyPercentiles"]["p99"]),
+    })
+}
+
+/// Runs tquic_client for some seconds. How many requests were answered.
+pub fn tquic(
+    tools: &Tools,
+    server: &Server,
+    connections: usize,
+    at_once: usize,
+    seconds: u64,
+) -> anyhow::Result<u64> {
+    let output = pinned(LOAD_CORE, &tools.tquic)
+        .args(["--alpn", "h3", "--log-level", "OFF"])
+        .args(["--connect-to", &server.address.to_string()])
+        .args(["--max-concurrent-conns", &connections.to_string()])
+        .args(["--max-concurrent-requests", &at_once.to_string()])
+        .args(["--max-requests-per-conn", "0"])
+        .args(["--total-requests-per-thread", "0"])
+        .args(["--duration", &seconds.to_string()])
+        .arg(format!("https://localhost:{}/", server.address.port()))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run tquic_client")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let answered = said
+        .lines()
+        .find(|line| line.starts_with("requests:"))
+        .and_then(|line| line.rsplit("success").next()?.trim().parse().ok())
+        .filter(|answered| *answered > 0);
+    answered.with_context(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("tquic_client: {said}{errors}")
     })
 }
 

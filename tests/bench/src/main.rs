@@ -37,6 +37,9 @@ struct Run {
     /// The program oha.
     #[arg(long)]
     oha: PathBuf,
+    /// The program tquic_client.
+    #[arg(long)]
+    tquic: PathBuf,
     /// Only these servers.
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
@@ -81,6 +84,7 @@ impl Run {
                 .context("a program is in a folder")?
                 .to_owned(),
             load: self.oha,
+            tquic: self.tquic,
         };
         let home = tempfile::tempdir()?;
         let (_origin, origin) = server::origin(&tools, home.path())?;

@@ -20,6 +20,8 @@ pub struct Scenario {
 enum What {
     /// CPU for each request.
     Requests(Http, usize, usize),
+    /// The same, with another client over HTTP/3.
+    Tquic(usize, usize),
     /// CPU for each megabyte of a body, and which way it goes.
     Bulk(Http, Way),
     /// CPU for each handshake.
@@ -87,6 +89,18 @@ pub const ALL: &[Scenario] = &[
         "HTTP/3, 500 × 1",
         CPU_REQUEST,
         What::Requests(Http::Three, 500, 1),
+    ),
+    row(
+        "tquic-50x1",
+        "HTTP/3, 50 × 1, from tquic_client",
+        CPU_REQUEST,
+        What::Tquic(50, 1),
+    ),
+    row(
+        "tquic-50x10",
+        "HTTP/3, 50 × 10, from tquic_client",
+        CPU_REQUEST,
+        What::Tquic(50, 10),
     ),
     row(
         "h2-50x10",
@@ -209,6 +223,12 @@ impl Scenario {
                 let (cpu, outcome) =
                     measured(server, |server| load::requests(tools, server, &load))?;
                 Ok(micros(cpu) / outcome.answered as f64)
+            }
+            What::Tquic(connections, at_once) => {
+                let (cpu, answered) = measured(server, |server| {
+                    load::tquic(tools, server, connections, at_once, effort.seconds)
+                })?;
+                Ok(micros(cpu) / answered as f64)
             }
             What::Bulk(http, way) => {
                 let count = 2 * effort.seconds.max(1);

@@ -43,6 +43,8 @@ pub struct Tools {
     pub own: PathBuf,
     /// oha.
     pub load: PathBuf,
+    /// tquic_client.
+    pub tquic: PathBuf,
 }
 
 /// A folder with what a server needs, and the addresses that it is to use.
