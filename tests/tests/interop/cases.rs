@@ -80,14 +80,6 @@ pub(crate) const NOT_ASKED: &[(&str, &str, &str)] = &[
         "s2n-quic 1.91 updates keys only near the AEAD's limit of 2^23 packets, and lets nobody ask \
          for it",
     ),
-    (
-        "handshakeloss",
-        "aioquic",
-        "of fifty handshakes one sometimes takes longer than its time-outs: quiche 0.30.0 answers a \
-         repeated ClientHello with an acknowledgement alone and sends its own again at every other \
-         probe time-out (1, 5 and 21 s), each of which may be lost; aioquic repeats one datagram at \
-         a time",
-    ),
 ];
 
 pub(crate) fn not_asked(case: &str, stack: &str) -> Option<&'static str> {
