@@ -28,7 +28,7 @@ use tokio::time::timeout_at;
 use self::{
     cancelled::Cancelled,
     stream::{Ready, Stream},
-    unheard::Unheard,
+    unheard::{Missing, Unheard},
 };
 use super::{Origin, Transport};
 use crate::{
@@ -302,6 +302,10 @@ impl Serving {
 
     fn event(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr, id: u64, event: h3::Event) {
         match event {
+            h3::Event::Headers { .. } | h3::Event::Data if self.unheard.is_answered(id) => {
+                self.unheard.heard(id);
+                ask_no_more(qconn, id);
+            }
             h3::Event::Headers { list, more_frames } => match self.streams.get_mut(&id) {
                 Some(stream) => {
                     if !stream.trailers(&list) {
@@ -317,6 +321,7 @@ impl Serving {
                 }
             }
             h3::Event::Finished => {
+                self.unheard.heard(id);
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.finish_upload();
                     stream.serve_early();
@@ -422,12 +427,17 @@ impl Serving {
     ) -> Result<(), ApplicationError> {
         self.send_goaway(qconn)?;
         if self.unheard.oldest().is_some() {
-            for id in self
+            for (id, missing) in self
                 .unheard
                 .overdue(header_timeout(&self.origin), Instant::now())
             {
-                self.count(RequestRejected::HeaderTimeout);
-                shut(qconn, id, H3_REQUEST_INCOMPLETE);
+                match missing {
+                    Missing::Head => {
+                        self.count(RequestRejected::HeaderTimeout);
+                        shut(qconn, id, H3_REQUEST_INCOMPLETE);
+                    }
+                    Missing::End => ask_no_more(qconn, id),
+                }
             }
         }
         while let Some(id) = qconn.stream_writable_next() {
@@ -473,13 +483,14 @@ impl Serving {
         match stream.flush(&mut self.h3, qconn) {
             Ok(false) => {}
             Ok(true) => {
-                let uploaded = stream.uploaded();
+                let (uploaded, bare) = (stream.uploaded(), stream.shows_no_content());
                 self.streams.remove(&id);
                 self.cancelled.served();
                 self.undelivered.push(id);
-                if !uploaded {
-                    // RFC 9114 4.1: the response is complete, the rest is not wanted.
-                    let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Read, H3_NO_ERROR);
+                if !uploaded && bare {
+                    self.unheard.answered(id, Instant::now());
+                } else if !uploaded {
+                    ask_no_more(qconn, id);
                 }
             }
             Err(code) => {
@@ -522,6 +533,11 @@ pub(crate) fn settings() -> h3::Result<h3::Config> {
     // RFC 9220.
     settings.enable_extended_connect(true);
     Ok(settings)
+}
+
+/// RFC 9114 4.1: the response is complete, the rest of the request is not wanted.
+fn ask_no_more(qconn: &mut QuicheConnection, id: u64) {
+    let _gone = qconn.stream_shutdown(id, quiche::Shutdown::Read, H3_NO_ERROR);
 }
 
 /// Ends both directions of a stream.

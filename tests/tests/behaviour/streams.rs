@@ -1,5 +1,7 @@
 //! Streams of one connection: many at once, trailers, and informational responses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
 use http::HeaderMap;
@@ -7,7 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
 use tidegate_tests::{
-    Gateway, H3, RawUpstream, Reply, Upstream, attack, eventually, request_fields,
+    Gateway, H3, RawUpstream, Reply, Upstream, attack, eventually, request_fields, within,
 };
 
 fn checksum() -> HeaderMap {
@@ -256,4 +258,21 @@ async fn streams_beyond_the_limit_wait_for_their_turn() {
         statuses.iter().filter(|status| **status == 200).count(),
         1000
     );
+}
+
+/// Most clients send the end of a request without content in a packet of its own, which an answer
+/// may be faster than.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answered_request_without_content_may_end_later() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = H3::connect(&gateway.target()).await;
+    let mut stream = client
+        .open(client.request("GET", "/bytes/100"))
+        .await
+        .expect("it can be sent");
+    let answer = within("the answer comes", H3::read(&mut stream)).await;
+    assert_eq!(answer.expect("it is whole").status, 200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stream.finish().await.expect("nobody has refused the end");
 }

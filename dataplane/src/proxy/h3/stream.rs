@@ -185,6 +185,11 @@ impl Stream {
         self.shared.upload.borrow().is_finished()
     }
 
+    /// Whether nothing has come after the request's head.
+    pub(super) fn shows_no_content(&self) -> bool {
+        !self.readable && self.shared.upload.borrow().shows_nothing()
+    }
+
     /// Whether the task has given anything that quiche did not take yet.
     pub(super) fn has_output(&self) -> bool {
         self.shared.download.borrow().has_output()

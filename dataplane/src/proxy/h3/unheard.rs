@@ -1,20 +1,34 @@
-//! Request streams that are open and have not said what they want.
+//! Request streams that are open, and keep us waiting: for what they want, or, although it
+//! is answered, for their end.
 //!
 //! HTTP/1.1 and HTTP/2 give a client so long for a header section; here each stream has
 //! that time. quiche tells of a stream only when its header section is complete, so the
 //! ones that began are noticed by their first bytes.
+//!
+//! A server that has answered may ask for no more of a request (RFC 9114 4.1). But most
+//! clients send the end of a request without content in a packet of its own, and some take it
+//! for a failure to be asked meanwhile. So where no content was seen, the end has as much time.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// The streams, and since when they are open.
+/// The streams, since when they are waited for, and for what.
 #[derive(Default)]
 pub(super) struct Unheard {
-    since: BTreeMap<u64, Instant>,
+    since: BTreeMap<u64, (Instant, Missing)>,
     /// First request id that was never noticed.
     next: u64,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The header section.
+    Head,
+    /// The end of an answered request.
+    End,
 }
 
 impl Unheard {
@@ -23,7 +37,7 @@ impl Unheard {
         for id in readable.filter(|id| is_request(*id)) {
             if id >= self.next {
                 self.next = id + 4;
-                self.since.insert(id, now);
+                self.since.insert(id, (now, Missing::Head));
             }
         }
     }
@@ -35,17 +49,26 @@ impl Unheard {
         self.next = self.next.max(id + 4);
     }
 
-    /// Since when the oldest of them is open.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.since.values().min().copied()
+    /// A request was answered, and has not ended.
+    pub(super) fn answered(&mut self, id: u64, now: Instant) {
+        self.since.insert(id, (now, Missing::End));
     }
 
-    /// Takes the streams whose time is over.
-    pub(super) fn overdue(&mut self, patience: Duration, now: Instant) -> Vec<u64> {
-        let overdue = |since: &Instant| now >= *since + patience;
+    /// Whether all that a stream has yet to say is its end.
+    pub(super) fn is_answered(&self, id: u64) -> bool {
+        matches!(self.since.get(&id), Some((_, Missing::End)))
+    }
+
+    /// Since when the oldest of them is waited for.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.since.values().map(|(since, _)| *since).min()
+    }
+
+    /// Takes the streams whose time is over, and what is missing of each.
+    pub(super) fn overdue(&mut self, patience: Duration, now: Instant) -> Vec<(u64, Missing)> {
         self.since
-            .extract_if(.., |_, since| overdue(since))
-            .map(|(id, _)| id)
+            .extract_if(.., |_, (since, _)| now >= *since + patience)
+            .map(|(id, (_, missing))| (id, missing))
             .collect()
     }
 }
@@ -69,9 +92,26 @@ mod tests {
         unheard.heard(0);
         assert_eq!(unheard.oldest(), Some(start));
         assert!(unheard.overdue(PATIENCE, start + PATIENCE / 2).is_empty());
-        assert_eq!(unheard.overdue(PATIENCE, start + PATIENCE), [4]);
+        let overdue = unheard.overdue(PATIENCE, start + PATIENCE);
+        assert_eq!(overdue, [(4, Missing::Head)]);
         assert_eq!(unheard.oldest(), None);
         unheard.notice([0, 4].into_iter(), start + PATIENCE);
         assert_eq!(unheard.oldest(), None, "neither is new");
+    }
+
+    #[test]
+    fn an_answered_request_may_take_as_long_to_end() {
+        let start = Instant::now();
+        let mut unheard = Unheard::default();
+        unheard.notice([0, 4].into_iter(), start);
+        for id in [0, 4] {
+            unheard.heard(id);
+            assert!(!unheard.is_answered(id));
+            unheard.answered(id, start);
+            assert!(unheard.is_answered(id));
+        }
+        unheard.heard(4);
+        let overdue = unheard.overdue(PATIENCE, start + PATIENCE);
+        assert_eq!(overdue, [(0, Missing::End)]);
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Upload {
     buffered: usize,
     trailers: Option<HeaderMap>,
     end: End,
+    had_content: bool,
     had_trailers: bool,
     reader: Option<Waker>,
 }
@@ -39,6 +40,7 @@ impl Upload {
             buffered: 0,
             trailers: None,
             end: if finished { End::Finished } else { End::NotYet },
+            had_content: false,
             had_trailers: false,
             reader: None,
         }
@@ -57,6 +59,7 @@ impl Upload {
             let limit = piece.capacity().min(room);
             match h3.recv_body_buf(qconn, id, (&mut piece).limit(limit)) {
                 Ok(read) => {
+                    self.had_content = true;
                     self.buffered += read;
                     self.pieces.push_back(piece.freeze());
                     self.wake();
@@ -95,7 +98,12 @@ impl Upload {
 
     /// Whether the client has sent everything, and that was nothing.
     pub(super) fn is_without_content(&self) -> bool {
-        self.is_finished() && self.pieces.is_empty() && !self.had_trailers
+        self.is_finished() && self.shows_nothing()
+    }
+
+    /// Whether nothing has come after the head.
+    pub(super) fn shows_nothing(&self) -> bool {
+        !self.had_content && !self.had_trailers
     }
 
     fn wake(&mut self) {
