@@ -5,9 +5,11 @@
 //! [`serve`](super::serve) answers it. The shard calls [`listen`].
 
 mod drive;
+mod gather;
 mod http1;
 mod live;
 mod reply;
+mod turn;
 
 use std::{
     convert::Infallible,
@@ -32,9 +34,11 @@ use tokio::{
 
 use self::{
     drive::{Ending, Rules},
+    gather::{Gather, RECORD, SEGMENTS},
     http1::{Http1, Next},
     live::{Live, Registered},
     reply::{Reply, Streams},
+    turn::Turn,
 };
 use super::{Body, Origin, Transport, authority, serve, wire::Wire};
 use crate::{
@@ -145,6 +149,7 @@ impl Accepted {
             return Ending::new(ClosedBy::Local, "the binding has no TLS");
         };
         let (shard, peer) = (&self.shard, self.live.peer.ip());
+        let wire = Gather::new(wire, SEGMENTS);
         let handshake = acceptor.accept(wire, self.limits.header_timeout, |ssl| {
             shard.arms.meet(ssl, peer);
         });
@@ -169,6 +174,7 @@ impl Accepted {
         let listener = listener.clone();
         self.live.listener.replace(Some(listener.id.clone()));
         let tls = Session { info, terms };
+        let stream = Gather::new(stream, RECORD);
         self.speak(stream, multiplex, tls, Some(&listener), registered)
             .await
     }
@@ -197,7 +203,8 @@ impl Accepted {
         self.live
             .listener
             .replace(only.as_ref().map(|listener| listener.id.clone()));
-        self.speak(wire, multiplex, tls, only.as_ref(), registered)
+        let stream = Gather::new(wire, SEGMENTS);
+        self.speak(stream, multiplex, tls, only.as_ref(), registered)
             .await
     }
 
@@ -246,21 +253,22 @@ impl Accepted {
         });
         let next = link.next.clone();
         let service = Requests { link };
-        let io = TokioIo::new(stream);
+        let turn = Turn::new(stream);
+        let io = TokioIo::new(turn.share());
         let rules = Rules::new(&limits, multiplex);
         let live = &self.live;
         let ending = if multiplex {
             let connection = pin!(http2(&limits, &streams).serve_connection(io, service));
-            drive::drive(live, rules, &streams, connection, |it| {
+            drive::drive(live, rules, &streams, &turn, connection, |it| {
                 it.graceful_shutdown()
             })
             .await
         } else {
             let connection = http1(&limits).serve_connection(io, service);
             let mut connection = Http1::new(connection, next);
-            let graceful = |it: Pin<&mut Http1<S>>| it.get_mut().graceful_shutdown();
+            let graceful = |it: Pin<&mut Http1<Turn<S>>>| it.get_mut().graceful_shutdown();
             let pinned = Pin::new(&mut connection);
-            let ending = drive::drive(live, rules, &streams, pinned, graceful).await;
+            let ending = drive::drive(live, rules, &streams, &turn, pinned, graceful).await;
             match connection.switched() {
                 Some(switched) => drive::drive_tunnel(live, switched.run()).await,
                 None => ending,
@@ -377,3 +385,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Pings find clients that vanished while a response is waited for.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,15 @@ use std::{
 };
 
 use tidegate_proto::v1::ClosedBy;
-use tokio::time::{Sleep, sleep_until};
+use tokio::{
+    io::AsyncWrite,
+    time::{Sleep, sleep_until},
+};
 
 use super::{
     live::{Live, Order},
     reply::Streams,
+    turn::Turn,
 };
 use crate::snapshot::HttpLimits;
 
@@ -55,15 +59,17 @@ impl Rules {
 
 /// Drives hyper's connection. `graceful` makes it take no more requests and end after
 /// those that it has.
-pub(super) async fn drive<C>(
+pub(super) async fn drive<C, S>(
     live: &Live,
     rules: Rules,
     streams: &Streams,
+    turn: &Turn<S>,
     mut connection: Pin<&mut C>,
     graceful: fn(Pin<&mut C>),
 ) -> Ending
 where
     C: Future<Output = hyper::Result<()>>,
+    S: AsyncWrite + Unpin,
 {
     let mut clock = pin!(Clock::new(live, rules, streams));
     // Once set, the connection is leaving: why, and until when it may.
@@ -72,8 +78,14 @@ where
         let event = {
             let mut told = pin!(live.told());
             std::future::poll_fn(|cx| {
-                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(Event::Ended(result));
+                let polled = turn.take(|| connection.as_mut().poll(cx));
+                let broken = turn.poll_end(cx);
+                if let Poll::Ready(result) = polled {
+                    return Poll::Ready(Event::Ended(ending(result)));
+                }
+                if let Poll::Ready(error) = broken {
+                    let ending = Ending::new(ClosedBy::Peer, error.to_string());
+                    return Poll::Ready(Event::Ended(ending));
                 }
                 if let Poll::Ready(order) = told.as_mut().poll(cx) {
                     return Poll::Ready(Event::Told(order));
@@ -84,9 +96,7 @@ where
             .await
         };
         match event {
-            Event::Ended(result) => {
-                return leaving.map_or_else(|| ending(result), |(ending, _)| ending);
-            }
+            Event::Ended(ending) => return leaving.map_or(ending, |(ending, _)| ending),
             Event::Told(Order::Close { by, reason }) => {
                 graceful(connection.as_mut());
                 live.leaving("closing");
@@ -139,7 +149,7 @@ async fn reached(until: Option<Instant>) {
 }
 
 enum Event {
-    Ended(hyper::Result<()>),
+    Ended(Ending),
     Told(Order),
     Expired,
 }

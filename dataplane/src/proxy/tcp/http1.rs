@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use hyper::server::conn::http1::{Connection, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Requests, live::Active};
 use crate::proxy::tunnel::Tunnel;
@@ -112,11 +112,13 @@ where
 {
     pub(super) async fn run(self) {
         let Self {
-            client,
+            mut client,
             early,
             tunnel,
             active: _active,
         } = self;
+        // The head that switched may be held still. An error meets the tunnel as well.
+        let _flushed = client.flush().await;
         tunnel.run(client, early).await;
     }
 }
