@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use boring::ssl::{Ssl, SslContext, SslRef};
+use boring::ssl::{Ssl, SslContext, SslMode, SslRef};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -39,8 +39,11 @@ impl TcpAcceptor {
         contexts: &mut Contexts,
         ech_counts: &Arc<EchCounts>,
     ) -> Result<Self, TlsError> {
+        let mut builder = root(Door::Tcp, binding, tickets, contexts, None, ech_counts)?;
+        // What a write could not finish comes again with what was added, from wherever it is then.
+        builder.set_mode(SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::ENABLE_PARTIAL_WRITE);
         Ok(Self {
-            context: root(Door::Tcp, binding, tickets, contexts, None, ech_counts)?.build(),
+            context: builder.build(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What fits, what is built anew, and who is chosen.
 
 mod names;
+mod writes;
 
 use std::sync::Arc;
 
