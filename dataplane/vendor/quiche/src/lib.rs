@@ -498,6 +498,9 @@ const DEFAULT_INITIAL_CONGESTION_WINDOW_PACKETS: usize = 10;
 // The maximum data offset that can be stored in a crypto stream.
 const MAX_CRYPTO_STREAM_OFFSET: u64 = 1 << 16;
 
+// The TLS alert "unexpected_message" as a QUIC error code.
+const CRYPTO_UNEXPECTED_MESSAGE: u64 = 0x10a;
+
 // The send capacity factor.
 const TX_CAP_FACTOR: f64 = 1.0;
 
@@ -2275,8 +2278,10 @@ impl<F: BufFactory> Connection<F> {
                 active_path_id,
             )?;
 
-            conn.crypto_ctx[packet::Epoch::Initial].crypto_open = Some(aead_open);
-            conn.crypto_ctx[packet::Epoch::Initial].crypto_seal = Some(aead_seal);
+            conn.crypto_ctx[packet::Epoch::Initial].crypto_open =
+                Some(Box::new(aead_open));
+            conn.crypto_ctx[packet::Epoch::Initial].crypto_seal =
+                Some(Box::new(aead_seal));
 
             conn.derived_initial_secrets = true;
         }
@@ -3080,8 +3085,10 @@ impl<F: BufFactory> Connection<F> {
             self.got_peer_conn_id = false;
             self.handshake.clear()?;
 
-            self.crypto_ctx[packet::Epoch::Initial].crypto_open = Some(aead_open);
-            self.crypto_ctx[packet::Epoch::Initial].crypto_seal = Some(aead_seal);
+            self.crypto_ctx[packet::Epoch::Initial].crypto_open =
+                Some(Box::new(aead_open));
+            self.crypto_ctx[packet::Epoch::Initial].crypto_seal =
+                Some(Box::new(aead_seal));
 
             self.handshake
                 .use_legacy_codepoint(self.version != PROTOCOL_VERSION_V1);
@@ -3144,8 +3151,10 @@ impl<F: BufFactory> Connection<F> {
             self.got_peer_conn_id = false;
             self.handshake.clear()?;
 
-            self.crypto_ctx[packet::Epoch::Initial].crypto_open = Some(aead_open);
-            self.crypto_ctx[packet::Epoch::Initial].crypto_seal = Some(aead_seal);
+            self.crypto_ctx[packet::Epoch::Initial].crypto_open =
+                Some(Box::new(aead_open));
+            self.crypto_ctx[packet::Epoch::Initial].crypto_seal =
+                Some(Box::new(aead_seal));
 
             return Err(Error::Done);
         }
@@ -3207,8 +3216,10 @@ impl<F: BufFactory> Connection<F> {
                 false,
             )?;
 
-            self.crypto_ctx[packet::Epoch::Initial].crypto_open = Some(aead_open);
-            self.crypto_ctx[packet::Epoch::Initial].crypto_seal = Some(aead_seal);
+            self.crypto_ctx[packet::Epoch::Initial].crypto_open =
+                Some(Box::new(aead_open));
+            self.crypto_ctx[packet::Epoch::Initial].crypto_seal =
+                Some(Box::new(aead_seal));
 
             self.derived_initial_secrets = true;
         }
@@ -3219,10 +3230,10 @@ impl<F: BufFactory> Connection<F> {
         // Select AEAD context used to open incoming packet.
         let aead = if hdr.ty == Type::ZeroRTT {
             // Only use 0-RTT key if incoming packet is 0-RTT.
-            self.crypto_ctx[epoch].crypto_0rtt_open.as_ref()
+            self.crypto_ctx[epoch].crypto_0rtt_open.as_deref()
         } else {
             // Otherwise use the packet number space's main key.
-            self.crypto_ctx[epoch].crypto_open.as_ref()
+            self.crypto_ctx[epoch].crypto_open.as_deref()
         };
 
         // Finally, discard packet if no usable key is available.
@@ -3366,21 +3377,21 @@ impl<F: BufFactory> Connection<F> {
 
             trace!("{} key update verified", self.trace_id);
 
-            let _ = self.crypto_ctx[epoch].crypto_seal.replace(seal_next);
+            let _ = self.crypto_ctx[epoch].crypto_seal.replace(Box::new(seal_next));
 
             let open_prev = self.crypto_ctx[epoch]
                 .crypto_open
-                .replace(open_next)
+                .replace(Box::new(open_next))
                 .unwrap();
 
             let recv_path = self.paths.get_mut(recv_pid)?;
 
-            self.crypto_ctx[epoch].key_update = Some(packet::KeyUpdate {
+            self.crypto_ctx[epoch].key_update = Some(Box::new(packet::KeyUpdate {
                 crypto_open: open_prev,
                 pn_on_update: pn,
                 update_acked: false,
                 timer: now + (recv_path.recovery.pto() * 3),
-            });
+            }));
 
             self.key_phase = !self.key_phase;
 
@@ -3607,7 +3618,7 @@ impl<F: BufFactory> Connection<F> {
 
                     frame::Frame::CryptoHeader { offset, length } => {
                         self.crypto_ctx[epoch]
-                            .crypto_stream
+                            .crypto_stream()
                             .send
                             .ack_and_drop(offset, length);
                     },
@@ -4156,7 +4167,7 @@ impl<F: BufFactory> Connection<F> {
             while let Some(lost) = p.recovery.next_lost_frame(epoch) {
                 match lost {
                     frame::Frame::CryptoHeader { offset, length } => {
-                        crypto_ctx.crypto_stream.send.retransmit(offset, length);
+                        crypto_ctx.crypto_stream().send.retransmit(offset, length);
 
                         self.stream_retrans_bytes += length as u64;
                         p.stream_retrans_bytes += length as u64;
@@ -5041,12 +5052,12 @@ impl<F: BufFactory> Connection<F> {
         }
 
         // Create CRYPTO frame.
-        if crypto_ctx.crypto_stream.is_flushable() &&
+        if crypto_ctx.data_available() &&
             left > frame::MAX_CRYPTO_OVERHEAD &&
             !is_closing &&
             path.active()
         {
-            let crypto_off = crypto_ctx.crypto_stream.send.off_front();
+            let crypto_off = crypto_ctx.crypto_stream().send.off_front();
 
             // Encode the frame.
             //
@@ -5072,7 +5083,7 @@ impl<F: BufFactory> Connection<F> {
 
                 // Write stream data into the packet buffer.
                 let (len, _) = crypto_ctx
-                    .crypto_stream
+                    .crypto_stream()
                     .send
                     .emit(&mut crypto_payload.as_mut()[..max_len])?;
 
@@ -7784,6 +7795,44 @@ impl<F: BufFactory> Connection<F> {
         self.handshake_completed
     }
 
+    /// Gives back memory that an idle connection has no use for: room that
+    /// buffers have to spare.
+    ///
+    /// Buffers grow again when they are needed, so this is best called when
+    /// nothing was sent or received for a while.
+    pub fn shrink_to_fit(&mut self) {
+        for (_, path) in self.paths.iter_mut() {
+            path.recovery.shrink_to_fit();
+        }
+
+        for ctx in &mut self.crypto_ctx {
+            ctx.shrink_to_fit();
+        }
+
+        self.streams.shrink_to_fit();
+        self.undecryptable_pkts.shrink_to_fit();
+    }
+
+    /// Frees the TLS state of a server's connection whose handshake is
+    /// confirmed. Does nothing to any other.
+    ///
+    /// QUIC needs only the keys from here on. What is to be known of the
+    /// handshake has to be asked for before: afterwards [`server_name()`],
+    /// [`peer_cert()`] and [`peer_cert_chain()`] return `None`, and
+    /// [`is_resumed()`] and [`is_in_early_data()`] return `false`. Using the
+    /// connection as `AsMut<SslRef>` panics.
+    ///
+    /// [`server_name()`]: struct.Connection.html#method.server_name
+    /// [`peer_cert()`]: struct.Connection.html#method.peer_cert
+    /// [`peer_cert_chain()`]: struct.Connection.html#method.peer_cert_chain
+    /// [`is_resumed()`]: struct.Connection.html#method.is_resumed
+    /// [`is_in_early_data()`]: struct.Connection.html#method.is_in_early_data
+    pub fn release_tls(&mut self) {
+        if self.is_server && self.handshake_confirmed {
+            self.handshake.release();
+        }
+    }
+
     /// Returns true if the connection is resumed.
     #[inline]
     pub fn is_resumed(&self) -> bool {
@@ -8575,7 +8624,7 @@ impl<F: BufFactory> Connection<F> {
                 }
 
                 // Push the data to the stream so it can be re-ordered.
-                self.crypto_ctx[epoch].crypto_stream.recv.write(data)?;
+                self.crypto_ctx[epoch].crypto_stream().recv.write(data)?;
 
                 // Feed crypto data to the TLS state, if there's data
                 // available at the expected offset.
@@ -8583,10 +8632,23 @@ impl<F: BufFactory> Connection<F> {
 
                 let level = crypto::Level::from_epoch(epoch);
 
-                let stream = &mut self.crypto_ctx[epoch].crypto_stream;
+                let stream = self.crypto_ctx[epoch].crypto_stream();
 
                 while let Ok((read, _)) = stream.recv.emit(&mut crypto_buf) {
                     let recv_buf = &crypto_buf[..read];
+
+                    if self.handshake.is_released() {
+                        // All that TLS has after the handshake is forbidden
+                        // to clients (RFC 9001, sections 4.4 and 6).
+                        self.local_error = Some(ConnectionError {
+                            is_app: false,
+                            error_code: CRYPTO_UNEXPECTED_MESSAGE,
+                            reason: Vec::new(),
+                        });
+
+                        return Err(Error::TlsFail);
+                    }
+
                     self.handshake.provide_data(level, recv_buf)?;
                 }
 

@@ -847,7 +847,7 @@ fn compute_retry_integrity_tag(
 
 pub struct KeyUpdate {
     /// 1-RTT key used prior to a key update.
-    pub crypto_open: crypto::Open,
+    pub crypto_open: Box<crypto::Open>,
 
     /// The packet number triggered the latest key-update.
     ///
@@ -913,47 +913,56 @@ impl PktNumSpace {
 }
 
 pub struct CryptoContext {
-    pub key_update: Option<KeyUpdate>,
-    pub crypto_open: Option<crypto::Open>,
-    pub crypto_seal: Option<crypto::Seal>,
-    pub crypto_0rtt_open: Option<crypto::Open>,
-    pub crypto_stream: stream::Stream,
+    // Boxed, as most of these are empty for most of a connection's life.
+    pub key_update: Option<Box<KeyUpdate>>,
+    pub crypto_open: Option<Box<crypto::Open>>,
+    pub crypto_seal: Option<Box<crypto::Seal>>,
+    pub crypto_0rtt_open: Option<Box<crypto::Open>>,
+    crypto_stream: Option<Box<stream::Stream>>,
 }
 
 impl CryptoContext {
     pub fn new() -> CryptoContext {
-        let crypto_stream = stream::Stream::new(
-            0, // dummy
-            u64::MAX,
-            u64::MAX,
-            true,
-            stream::MAX_STREAM_WINDOW,
-            stream::MAX_STREAM_WINDOW,
-        );
         CryptoContext {
             key_update: None,
             crypto_open: None,
             crypto_seal: None,
             crypto_0rtt_open: None,
-            crypto_stream,
+            crypto_stream: None,
         }
+    }
+
+    /// Returns the stream that carries CRYPTO frames, which is created when it
+    /// is first needed.
+    pub fn crypto_stream(&mut self) -> &mut stream::Stream {
+        self.crypto_stream.get_or_insert_with(|| {
+            Box::new(stream::Stream::new(
+                0, // dummy
+                u64::MAX,
+                u64::MAX,
+                true,
+                stream::MAX_STREAM_WINDOW,
+                stream::MAX_STREAM_WINDOW,
+            ))
+        })
     }
 
     pub fn clear(&mut self) {
         self.crypto_open = None;
         self.crypto_seal = None;
-        self.crypto_stream = <stream::Stream>::new(
-            0, // dummy
-            u64::MAX,
-            u64::MAX,
-            true,
-            stream::MAX_STREAM_WINDOW,
-            stream::MAX_STREAM_WINDOW,
-        );
+        self.crypto_stream = None;
+    }
+
+    pub fn shrink_to_fit(&mut self) {
+        if let Some(stream) = &mut self.crypto_stream {
+            stream.shrink_to_fit();
+        }
     }
 
     pub fn data_available(&self) -> bool {
-        self.crypto_stream.is_flushable()
+        self.crypto_stream
+            .as_ref()
+            .is_some_and(|stream| stream.is_flushable())
     }
 
     pub fn crypto_overhead(&self) -> Option<usize> {

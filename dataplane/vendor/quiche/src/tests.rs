@@ -6905,7 +6905,7 @@ fn sends_ack_only_pkt_when_full_cwnd_and_ack_elicited(
         if cc_algorithm_name == "cubic" {
             Ok(12000)
         } else {
-            Ok(by_boring!(b4: 12299, b5: 13587))
+            Ok(by_boring!(b4: 12299, b5: 13593))
         }
     );
 
@@ -6980,7 +6980,7 @@ fn sends_ack_only_pkt_when_full_cwnd_and_ack_elicited_despite_max_unacknowledgin
         if cc_algorithm_name == "cubic" {
             Ok(12000)
         } else {
-            Ok(by_boring!(b4: 12299, b5: 13587))
+            Ok(by_boring!(b4: 12299, b5: 13593))
         }
     );
 
@@ -13381,4 +13381,87 @@ fn server_qlog() {
     } else {
         panic!("expected Qlog event");
     }
+}
+
+#[rstest]
+fn idle_connection_gives_memory_back(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+    assert_eq!(pipe.handshake(), Ok(()));
+
+    let mut buf = [0; 1024];
+
+    for (round, stream) in [0, 4, 8].into_iter().enumerate() {
+        assert_eq!(pipe.client.stream_send(stream, b"question", true), Ok(8));
+        assert_eq!(pipe.advance(), Ok(()));
+        assert_eq!(pipe.server.stream_recv(stream, &mut buf), Ok((8, true)));
+        assert_eq!(pipe.server.stream_send(stream, b"answer", true), Ok(6));
+        assert_eq!(pipe.advance(), Ok(()));
+        assert_eq!(pipe.client.stream_recv(stream, &mut buf), Ok((6, true)));
+
+        pipe.server.shrink_to_fit();
+        pipe.server.release_tls();
+
+        // Keys are updated without TLS.
+        if round == 1 {
+            assert_eq!(pipe.client_update_key(), Ok(()));
+        }
+    }
+
+    assert_eq!(pipe.server.server_name(), None);
+    assert_eq!(pipe.server.peer_cert(), None);
+    assert!(!pipe.server.is_resumed());
+    assert!(!pipe.server.is_in_early_data());
+    assert!(pipe.server.is_established());
+}
+
+#[rstest]
+fn crypto_data_after_tls_was_released(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut buf = [0; 65535];
+
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+    assert_eq!(pipe.handshake(), Ok(()));
+
+    pipe.server.release_tls();
+
+    let frames = [frame::Frame::Crypto {
+        data: RangeBuf::from(b"whatever", 0, false),
+    }];
+    assert_eq!(
+        pipe.send_pkt_to_server(Type::Short, &frames, &mut buf),
+        Err(Error::TlsFail)
+    );
+
+    assert_eq!(
+        pipe.server.local_error(),
+        Some(&ConnectionError {
+            is_app: false,
+            error_code: CRYPTO_UNEXPECTED_MESSAGE,
+            reason: Vec::new(),
+        })
+    );
+
+    // The client is told, with the keys that there are.
+    assert_eq!(pipe.advance(), Ok(()));
+    assert_eq!(
+        pipe.client.peer_error().map(|error| error.error_code),
+        Some(CRYPTO_UNEXPECTED_MESSAGE)
+    );
+}
+
+#[test]
+fn tls_is_kept_while_it_is_needed() {
+    let mut pipe = test_utils::Pipe::new("cubic").unwrap();
+
+    // Not before the handshake is confirmed, and never by a client.
+    pipe.server.release_tls();
+    pipe.client.release_tls();
+    assert_eq!(pipe.handshake(), Ok(()));
+    pipe.client.release_tls();
+
+    assert!(pipe.client.session().is_some());
+    assert!(pipe.client.peer_cert().is_some());
 }

@@ -3341,6 +3341,17 @@ impl Connection {
         Err(Error::Done)
     }
 
+    /// Gives back the room that tables and buffers have to spare, which an
+    /// idle connection has no use for.
+    pub fn shrink_to_fit(&mut self) {
+        self.streams.shrink_to_fit();
+        self.finished_streams.shrink_to_fit();
+
+        for stream in self.streams.values_mut() {
+            stream.shrink_to_fit();
+        }
+    }
+
     /// Collects and returns statistics about the connection.
     #[inline]
     pub fn stats(&self) -> Stats {

@@ -190,6 +190,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Gives back the room that the buffer has to spare.
+    pub fn shrink_to_fit(&mut self) {
+        self.state_buf.shrink_to_fit();
+    }
+
     /// Creates a new HTTP/3 stream.
     ///
     /// The `is_local` parameter indicates whether the stream was created by the

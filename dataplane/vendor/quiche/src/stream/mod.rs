@@ -251,6 +251,20 @@ impl<F: BufFactory> StreamMap<F> {
         self.streams.get(&id)
     }
 
+    /// Gives back the room that streams, and the tables of streams, have to
+    /// spare.
+    pub fn shrink_to_fit(&mut self) {
+        self.streams.shrink_to_fit();
+        self.almost_full.shrink_to_fit();
+        self.blocked.shrink_to_fit();
+        self.reset.shrink_to_fit();
+        self.stopped.shrink_to_fit();
+
+        for stream in self.streams.values_mut() {
+            stream.shrink_to_fit();
+        }
+    }
+
     /// Returns the mutable stream with the given ID if it exists.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut Stream<F>> {
         self.streams.get_mut(&id)
@@ -848,6 +862,12 @@ impl<F: BufFactory> Stream<F> {
             incremental: priority_key.incremental,
             priority_key,
         }
+    }
+
+    /// Gives back the room that buffers have to spare.
+    pub fn shrink_to_fit(&mut self) {
+        self.recv.shrink_to_fit();
+        self.send.shrink_to_fit();
     }
 
     /// Returns true if the stream has data to read.

@@ -418,6 +418,14 @@ impl RecvBuf {
         self.drain
     }
 
+    /// Gives back the room that the buffer has to spare.
+    pub fn shrink_to_fit(&mut self) {
+        // An empty map keeps its last node.
+        if self.data.is_empty() {
+            self.data = BTreeMap::new();
+        }
+    }
+
     /// Returns true if the stream has data to be read.
     pub fn ready(&self) -> bool {
         let (_, buf) = match self.data.first_key_value() {

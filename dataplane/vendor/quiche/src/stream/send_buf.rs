@@ -550,6 +550,11 @@ impl<F: BufFactory> SendBuf<F> {
         self.shutdown
     }
 
+    /// Gives back the room that the buffer has to spare.
+    pub fn shrink_to_fit(&mut self) {
+        self.data.shrink_to_fit();
+    }
+
     /// Returns true if there is no data.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()

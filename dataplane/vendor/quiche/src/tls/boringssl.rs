@@ -177,6 +177,8 @@ impl Handshake {
     }
 
     pub fn peer_cert_chain(&self) -> Option<Vec<&[u8]>> {
+        self.ptr?;
+
         let cert_chain = unsafe {
             let chain =
                 map_result_ptr(SSL_get0_peer_certificates(self.as_ptr())).ok()?;
@@ -210,6 +212,8 @@ impl Handshake {
     }
 
     pub fn peer_cert(&self) -> Option<&[u8]> {
+        self.ptr?;
+
         let peer_cert = unsafe {
             let chain =
                 map_result_ptr(SSL_get0_peer_certificates(self.as_ptr())).ok()?;
@@ -272,10 +276,14 @@ impl Handshake {
     }
 
     pub fn is_in_early_data(&self) -> bool {
-        unsafe { SSL_in_early_data(self.as_ptr()) == 1 }
+        !self.is_released() && unsafe { SSL_in_early_data(self.as_ptr()) == 1 }
     }
 
     pub fn early_data_reason(&self) -> u32 {
+        if self.is_released() {
+            return 0;
+        }
+
         let reuse_reason_status =
             unsafe { SSL_get_early_data_reason(self.as_ptr()) };
         reuse_reason_status.0

@@ -366,7 +366,8 @@ impl Drop for Context {
 }
 
 pub struct Handshake {
-    ptr: NonNull<SSL>,
+    /// `None` once it was released.
+    ptr: Option<NonNull<SSL>>,
     /// SSL_process_quic_post_handshake should be called when whenever
     /// SSL_provide_quic_data is called to process the provided data.
     provided_data_outstanding: bool,
@@ -384,7 +385,7 @@ impl Handshake {
 
     fn new(ptr: NonNull<SSL>) -> Handshake {
         Handshake {
-            ptr,
+            ptr: Some(ptr),
             provided_data_outstanding: false,
         }
     }
@@ -520,6 +521,8 @@ impl Handshake {
     }
 
     pub fn server_name(&self) -> Option<&str> {
+        self.ptr?;
+
         let s = unsafe {
             let ptr = SSL_get_servername(
                 self.as_ptr(),
@@ -577,10 +580,16 @@ impl Handshake {
     }
 
     pub fn write_level(&self) -> crypto::Level {
+        if self.is_released() {
+            return crypto::Level::OneRTT;
+        }
+
         unsafe { SSL_quic_write_level(self.as_ptr()) }
     }
 
     pub fn cipher(&self) -> Option<crypto::Algorithm> {
+        self.ptr?;
+
         let cipher =
             map_result_ptr(unsafe { SSL_get_current_cipher(self.as_ptr()) });
 
@@ -599,7 +608,7 @@ impl Handshake {
     }
 
     pub fn is_resumed(&self) -> bool {
-        unsafe { SSL_session_reused(self.as_ptr()) == 1 }
+        !self.is_released() && unsafe { SSL_session_reused(self.as_ptr()) == 1 }
     }
 
     pub fn clear(&mut self) -> Result<()> {
@@ -607,12 +616,24 @@ impl Handshake {
         self.map_result_ssl(rc)
     }
 
+    /// Frees the TLS state. From here on nothing is known of the peer, and
+    /// what it sends is refused.
+    pub fn release(&mut self) {
+        if let Some(ptr) = self.ptr.take() {
+            unsafe { SSL_free(ptr.as_ptr()) }
+        }
+    }
+
+    pub fn is_released(&self) -> bool {
+        self.ptr.is_none()
+    }
+
     fn as_ptr(&self) -> *const SSL {
-        self.ptr.as_ptr()
+        self.ptr.expect("the TLS state was released").as_ptr()
     }
 
     fn as_mut_ptr(&mut self) -> *mut SSL {
-        self.ptr.as_ptr()
+        self.ptr.expect("the TLS state was released").as_ptr()
     }
 
     fn map_result_ssl(&mut self, bssl_result: c_int) -> Result<()> {
@@ -700,7 +721,7 @@ unsafe impl Sync for Handshake {}
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        unsafe { SSL_free(self.as_mut_ptr()) }
+        self.release();
     }
 }
 
@@ -806,11 +827,11 @@ extern "C" fn set_read_secret(
         };
 
         if level == crypto::Level::ZeroRTT {
-            space.crypto_0rtt_open = Some(open);
+            space.crypto_0rtt_open = Some(Box::new(open));
             return 1;
         }
 
-        space.crypto_open = Some(open);
+        space.crypto_open = Some(Box::new(open));
     }
 
     1
@@ -854,7 +875,7 @@ extern "C" fn set_write_secret(
             Err(_) => return 0,
         };
 
-        space.crypto_seal = Some(seal);
+        space.crypto_seal = Some(Box::new(seal));
     }
 
     1
@@ -887,7 +908,7 @@ extern "C" fn add_handshake_data(
             &mut ex_data.crypto_ctx[packet::Epoch::Application],
     };
 
-    if space.crypto_stream.send.write(buf, false).is_err() {
+    if space.crypto_stream().send.write(buf, false).is_err() {
         return 0;
     }
 

@@ -344,12 +344,6 @@ impl RecoveryEpoch {
     fn lost_frames_count(&self) -> usize {
         self.lost_frames_ack.len() + self.lost_frames_pto.len()
     }
-
-    /// Clears all lost frames (both ACK and PTO).
-    fn clear_lost_frames(&mut self) {
-        self.lost_frames_ack.clear();
-        self.lost_frames_pto.clear();
-    }
 }
 
 pub struct LegacyRecovery {
@@ -855,9 +849,11 @@ impl RecoveryOps for LegacyRecovery {
 
         self.bytes_in_flight.saturating_subtract(unacked_bytes, now);
 
-        epoch.sent_packets.clear();
-        epoch.clear_lost_frames();
-        epoch.acked_frames.clear();
+        // Nothing will be sent in this space again, so give the memory back.
+        epoch.sent_packets = VecDeque::new();
+        epoch.lost_frames_ack = Vec::new();
+        epoch.lost_frames_pto = Vec::new();
+        epoch.acked_frames = Vec::new();
 
         epoch.time_of_last_ack_eliciting_packet = None;
         epoch.loss_time = None;
@@ -872,6 +868,17 @@ impl RecoveryOps for LegacyRecovery {
     ) -> (usize, usize) {
         // Time threshold loss detection.
         self.detect_lost_packets(epoch, now, trace_id)
+    }
+
+    fn shrink_to_fit(&mut self) {
+        for epoch in &mut self.epochs {
+            epoch.sent_packets.shrink_to_fit();
+            epoch.acked_frames.shrink_to_fit();
+            epoch.lost_frames_ack.shrink_to_fit();
+            epoch.lost_frames_pto.shrink_to_fit();
+        }
+
+        self.newly_acked = Vec::new();
     }
 
     fn loss_detection_timer(&self) -> Option<Instant> {

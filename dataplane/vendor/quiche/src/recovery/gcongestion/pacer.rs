@@ -63,7 +63,7 @@ pub struct Pacer {
     /// Should this [`Pacer`] be making any release decisions?
     enabled: bool,
     /// Underlying sender
-    sender: BBRv2,
+    sender: Box<BBRv2>,
     /// The maximum rate the [`Pacer`] will use.
     max_pacing_rate: Option<Bandwidth>,
     /// Number of unpaced packets to be sent before packets are delayed.
@@ -88,7 +88,7 @@ impl Pacer {
     ) -> Self {
         Pacer {
             enabled,
-            sender: congestion,
+            sender: Box::new(congestion),
             max_pacing_rate,
             burst_tokens: INITIAL_UNPACED_BURST,
             ideal_next_packet_send_time: ReleaseTime::Immediate,

@@ -160,7 +160,8 @@ impl RecoveryEpoch {
             .sum();
 
         std::mem::take(&mut self.sent_packets);
-        self.clear_lost_frames();
+        std::mem::take(&mut self.lost_frames_ack);
+        std::mem::take(&mut self.lost_frames_pto);
         std::mem::take(&mut self.acked_frames);
         self.time_of_last_ack_eliciting_packet = None;
         self.loss_time = None;
@@ -380,12 +381,6 @@ impl RecoveryEpoch {
     #[cfg(test)]
     fn lost_frames_count(&self) -> usize {
         self.lost_frames_ack.len() + self.lost_frames_pto.len()
-    }
-
-    /// Clears all lost frames (both ACK and PTO).
-    fn clear_lost_frames(&mut self) {
-        self.lost_frames_ack.clear();
-        self.lost_frames_pto.clear();
     }
 }
 
@@ -1022,6 +1017,18 @@ impl RecoveryOps for GRecovery {
             self.detect_and_remove_lost_packets(epoch, now);
 
         (lost_packets, lost_bytes)
+    }
+
+    fn shrink_to_fit(&mut self) {
+        for epoch in &mut self.epochs {
+            epoch.sent_packets.shrink_to_fit();
+            epoch.acked_frames.shrink_to_fit();
+            epoch.lost_frames_ack.shrink_to_fit();
+            epoch.lost_frames_pto.shrink_to_fit();
+        }
+
+        self.newly_acked = Vec::new();
+        self.lost_reuse = Vec::new();
     }
 
     fn loss_detection_timer(&self) -> Option<Instant> {
