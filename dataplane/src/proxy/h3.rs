@@ -182,6 +182,16 @@ impl ApplicationOverQuic for H3 {
         turn.is_some_and(|turn| turn.asked && !turn.wrote)
     }
 
+    fn rest(&mut self) {
+        if let Some(serving) = &mut self.serving {
+            serving.h3.shrink_to_fit();
+            serving.streams.shrink_to_fit();
+            serving.undelivered.shrink_to_fit();
+            serving.leaving.shrink_to_fit();
+            serving.unheard.shrink_to_fit();
+        }
+    }
+
     fn on_drain(
         &mut self,
         _: &mut QuicheConnection,

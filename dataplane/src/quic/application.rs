@@ -59,6 +59,10 @@ pub trait ApplicationOverQuic: 'static {
         false
     }
 
+    /// Nothing came for a while: memory that is only to spare can be given back. quiche has
+    /// freed the TLS session by now; what is to be known of it has to be asked for before.
+    fn rest(&mut self) {}
+
     /// The connection drains. Called once for each phase, in order, a round trip apart.
     ///
     /// # Errors

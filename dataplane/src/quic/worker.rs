@@ -19,6 +19,7 @@ mod pacer;
 mod paths;
 mod record;
 mod refusal;
+mod rest;
 mod sidestep;
 mod turn;
 mod unvalidated;
@@ -29,7 +30,7 @@ use tidegate_proto::v1::ClosedBy;
 
 pub use self::aead::CONFIDENTIALITY_LIMIT;
 pub(crate) use self::core::Core;
-use self::drain::Drain;
+use self::{drain::Drain, rest::Rest};
 use super::{
     ApplicationError, ApplicationOverQuic, ConnectionShutdownBehaviour, HandshakeError,
     HandshakeInfo,
@@ -161,10 +162,14 @@ impl<A: ApplicationOverQuic> Running<A> {
         application
             .on_conn_established(&mut shared.qconn.borrow_mut(), &shared.handshake.borrow())?;
         let mut drain = Drain::default();
+        let mut rest = Rest::new(Instant::now());
         // The handshake's last packets may have brought requests along.
         let mut received = true;
         loop {
-            received |= core.receive();
+            if core.receive() {
+                rest.disturb(Instant::now());
+                received = true;
+            }
             core.execute_commands();
             if !core.complete && core.expire(Instant::now()) || core.is_over() {
                 return Ok(());
@@ -202,6 +207,10 @@ impl<A: ApplicationOverQuic> Running<A> {
                     .min();
             } else {
                 core.transmit();
+            }
+            if core.complete {
+                rest.begin(&mut shared.qconn.borrow_mut(), application, Instant::now());
+                deadline = deadline.into_iter().chain(rest.deadline()).min();
             }
             if let Some(data) = core.wait(deadline, application.wait_for_data()).await {
                 data?;

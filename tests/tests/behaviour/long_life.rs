@@ -229,6 +229,31 @@ async fn a_client_may_update_its_keys_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_goes_on_after_it_has_rested() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let client = gateway.h3().await;
+    let id = id_of(&gateway, &client).await;
+    let before = gateway.admin().connection(&id).await;
+    for turn in 1..=3 {
+        let length = 1_000_000 * turn;
+        let answer = client.get(&format!("/bytes/{length}")).await;
+        assert_eq!(answer.body.len(), length);
+        // What it does not need, its TLS session too, is given back after a second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        client.connection.force_key_update();
+    }
+    assert_eq!(client.get("/").await.status, 200);
+    let connection = gateway.admin().connection(&id).await;
+    assert_eq!(
+        (&connection["requests"], &connection["stage"]),
+        (&4.into(), &"running".into())
+    );
+    assert!(before["tls"].is_object(), "{before}");
+    assert_eq!(connection["tls"], before["tls"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_may_change_under_a_transfer_whose_client_moves() {
     let _alone = heavy().await;
     let upstream = Upstream::start().await;

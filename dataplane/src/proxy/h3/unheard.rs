@@ -64,6 +64,13 @@ impl Unheard {
         self.since.values().map(|(since, _)| *since).min()
     }
 
+    /// Gives back what an empty map keeps.
+    pub(super) fn shrink_to_fit(&mut self) {
+        if self.since.is_empty() {
+            self.since = BTreeMap::new();
+        }
+    }
+
     /// Takes the streams whose time is over, and what is missing of each.
     pub(super) fn overdue(&mut self, patience: Duration, now: Instant) -> Vec<(u64, Missing)> {
         self.since
