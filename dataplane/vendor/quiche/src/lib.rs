@@ -3274,6 +3274,8 @@ impl<F: BufFactory> Connection<F> {
             drop_pkt_on_err(e, self.recv_count, self.is_server, &self.trace_id)
         })?;
 
+        let first = b.buf()[0];
+
         let pn = packet::decode_pkt_num(
             self.pkt_num_spaces[epoch].largest_rx_pkt_num,
             hdr.pkt_num,
@@ -3346,6 +3348,10 @@ impl<F: BufFactory> Connection<F> {
         if self.pkt_num_spaces[epoch].recv_pkt_num.contains(pn) {
             trace!("{} ignored duplicate packet {}", self.trace_id, pn);
             return Err(Error::Done);
+        }
+
+        if packet::has_reserved_bits(first) {
+            return Err(Error::InvalidPacket);
         }
 
         // Packets with no frames are invalid.

@@ -651,6 +651,15 @@ pub fn decode_pkt_num(largest_pn: u64, truncated_pn: u64, pn_len: usize) -> u64 
     candidate_pn
 }
 
+/// Whether bits of the first byte are set that have to be zero (RFC 9000,
+/// sections 17.2 and 17.3.1). They are protected, so only an authentic packet
+/// says so.
+pub fn has_reserved_bits(first: u8) -> bool {
+    let reserved = if Header::is_long(first) { 0x0c } else { 0x18 };
+
+    first & reserved != 0
+}
+
 pub fn decrypt_pkt<'a>(
     b: &'a mut octets::OctetsMut, pn: u64, pn_len: usize, payload_len: usize,
     aead: &crypto::Open,
@@ -1180,6 +1189,21 @@ mod tests {
     use super::*;
     use crate::test_utils;
     use crate::MAX_SEND_UDP_PAYLOAD_SIZE;
+
+    #[test]
+    fn reserved_bits() {
+        // An Initial and a 1-RTT packet, with all bits that may be set.
+        assert!(!has_reserved_bits(0b1100_0011));
+        assert!(!has_reserved_bits(0b0110_0111));
+
+        for bit in [0b0000_1000, 0b0000_0100] {
+            assert!(has_reserved_bits(0b1100_0000 | bit));
+        }
+
+        for bit in [0b0001_0000, 0b0000_1000] {
+            assert!(has_reserved_bits(0b0100_0000 | bit));
+        }
+    }
 
     #[test]
     fn retry() {

@@ -39,6 +39,10 @@ pub const MAX_PUSH_FRAME_TYPE_ID: u64 = 0xD;
 pub const PRIORITY_UPDATE_FRAME_REQUEST_TYPE_ID: u64 = 0xF0700;
 pub const PRIORITY_UPDATE_FRAME_PUSH_TYPE_ID: u64 = 0xF0701;
 
+/// Types that HTTP/2 had, and HTTP/3 has no equivalent for (RFC 9114, section
+/// 7.2.8).
+pub const HTTP2_FRAME_TYPE_IDS: [u64; 4] = [0x2, 0x6, 0x8, 0x9];
+
 pub const SETTINGS_QPACK_MAX_TABLE_CAPACITY: u64 = 0x1;
 pub const SETTINGS_MAX_FIELD_SECTION_SIZE: u64 = 0x6;
 pub const SETTINGS_QPACK_BLOCKED_STREAMS: u64 = 0x7;
@@ -585,6 +589,11 @@ fn parse_settings_frame(
         let identifier = b.get_varint()?;
         let value = b.get_varint()?;
 
+        // RFC 9114, section 7.2.4: the same setting must not occur twice.
+        if raw.iter().any(|(seen, _)| *seen == identifier) {
+            return Err(super::Error::SettingsError);
+        }
+
         // MAX_SETTINGS_PAYLOAD_SIZE protects us from storing too many raw
         // settings.
         raw.push((identifier, value));
@@ -870,6 +879,17 @@ mod tests {
             )
             .unwrap(),
             frame_parsed
+        );
+    }
+
+    #[test]
+    fn settings_twice() {
+        // SETTINGS_QPACK_BLOCKED_STREAMS of 0, and once more.
+        let d = [0x07, 0x00, 0x07, 0x00];
+
+        assert_eq!(
+            Frame::from_bytes(SETTINGS_FRAME_TYPE_ID, 4, &d),
+            Err(crate::h3::Error::SettingsError)
         );
     }
 

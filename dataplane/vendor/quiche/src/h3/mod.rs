@@ -404,6 +404,12 @@ pub enum Error {
     /// QPACK Header block decompression failure.
     QpackDecompressionFailed,
 
+    /// Instruction on the QPACK encoder stream that is not allowed.
+    QpackEncoderStreamError,
+
+    /// Instruction on the QPACK decoder stream that is not allowed.
+    QpackDecoderStreamError,
+
     /// Error originated from the transport layer.
     TransportError(crate::Error),
 
@@ -504,6 +510,8 @@ impl Error {
             Error::IdError => WireErrorCode::IdError as u64,
             Error::MissingSettings => WireErrorCode::MissingSettings as u64,
             Error::QpackDecompressionFailed => 0x200,
+            Error::QpackEncoderStreamError => 0x201,
+            Error::QpackDecoderStreamError => 0x202,
             Error::BufferTooShort => 0x999,
             Error::TransportError { .. } | Error::StreamBlocked => 0xFF,
             Error::SettingsError => WireErrorCode::SettingsError as u64,
@@ -1013,6 +1021,8 @@ pub struct Connection {
 
     local_qpack_streams: QpackStreams,
     peer_qpack_streams: QpackStreams,
+    encoder_instructions: qpack::Instructions,
+    decoder_instructions: qpack::Instructions,
 
     max_push_id: u64,
 
@@ -1074,6 +1084,10 @@ impl Connection {
 
             local_qpack_streams: Default::default(),
             peer_qpack_streams: Default::default(),
+            encoder_instructions: qpack::Instructions::encoder(
+                config.qpack_max_table_capacity.unwrap_or(0),
+            ),
+            decoder_instructions: qpack::Instructions::decoder(),
 
             max_push_id: 0,
 
@@ -2583,6 +2597,10 @@ impl Connection {
 
             Err(Error::Done) => (),
 
+            // Resetting it is closing it (RFC 9114, section 6.2.1).
+            Err(Error::TransportError(crate::Error::StreamReset(_))) =>
+                close_conn_critical_stream(conn)?,
+
             Err(e) => return Err(e),
         };
 
@@ -2885,19 +2903,43 @@ impl Connection {
                 stream::State::QpackInstruction => {
                     let mut d = [0; 4096];
 
-                    // Read data from the stream and discard immediately.
+                    // Nothing is kept of instructions.
                     loop {
                         let (recv, fin) = conn.stream_recv(stream_id, &mut d)?;
 
-                        match stream.ty() {
-                            Some(stream::Type::QpackEncoder) =>
+                        let (read, err) = match stream.ty() {
+                            Some(stream::Type::QpackEncoder) => {
                                 self.peer_qpack_streams.encoder_stream_bytes +=
-                                    recv as u64,
-                            Some(stream::Type::QpackDecoder) =>
+                                    recv as u64;
+
+                                (
+                                    self.encoder_instructions.read(&d[..recv]),
+                                    Error::QpackEncoderStreamError,
+                                )
+                            },
+
+                            Some(stream::Type::QpackDecoder) => {
                                 self.peer_qpack_streams.decoder_stream_bytes +=
-                                    recv as u64,
+                                    recv as u64;
+
+                                (
+                                    self.decoder_instructions.read(&d[..recv]),
+                                    Error::QpackDecoderStreamError,
+                                )
+                            },
+
                             _ => unreachable!(),
                         };
+
+                        if read.is_err() {
+                            conn.close(
+                                true,
+                                err.to_wire(),
+                                b"QPACK instruction without a dynamic table.",
+                            )?;
+
+                            return Err(err);
+                        }
 
                         if fin {
                             close_conn_critical_stream(conn)?;
@@ -5756,7 +5798,7 @@ mod tests {
         s.handshake().unwrap();
 
         let stream_id = s.client.local_qpack_streams.encoder_stream_id.unwrap();
-        let d = [0; 1];
+        let d = [0x20; 1];
 
         s.pipe.client.stream_send(stream_id, &d, false).unwrap();
         s.pipe.client.stream_send(stream_id, &d, true).unwrap();
@@ -5801,7 +5843,7 @@ mod tests {
         s.handshake().unwrap();
 
         let stream_id = s.client.local_qpack_streams.encoder_stream_id.unwrap();
-        let d = [0; 1];
+        let d = [0x20; 1];
 
         s.pipe.client.stream_send(stream_id, &d, false).unwrap();
         s.pipe.client.stream_send(stream_id, &d, false).unwrap();
@@ -5827,19 +5869,24 @@ mod tests {
     #[test]
     /// Client sends QPACK data.
     fn qpack_data() {
-        // TODO: QPACK instructions are ignored until dynamic table support is
-        // added so we just test that the data is safely ignored.
+        // Instructions that mean nothing without a dynamic table: a capacity of
+        // 0, and streams that are cancelled.
         let mut s = Session::new().unwrap();
         s.handshake().unwrap();
 
         let e_stream_id = s.client.local_qpack_streams.encoder_stream_id.unwrap();
         let d_stream_id = s.client.local_qpack_streams.decoder_stream_id.unwrap();
-        let d = [0; 20];
 
-        s.pipe.client.stream_send(e_stream_id, &d, false).unwrap();
+        s.pipe
+            .client
+            .stream_send(e_stream_id, &[0x20; 20], false)
+            .unwrap();
         s.advance().ok();
 
-        s.pipe.client.stream_send(d_stream_id, &d, false).unwrap();
+        s.pipe
+            .client
+            .stream_send(d_stream_id, &[0x40; 20], false)
+            .unwrap();
         s.advance().ok();
 
         match s.server.poll(&mut s.pipe.server) {
@@ -5858,6 +5905,81 @@ mod tests {
         let stats = s.server.stats();
         assert_eq!(stats.qpack_encoder_stream_recv_bytes, 20);
         assert_eq!(stats.qpack_decoder_stream_recv_bytes, 20);
+    }
+
+    #[test]
+    /// Client inserts into a dynamic table that there is not.
+    fn qpack_encoder_instruction_not_allowed() {
+        let mut s = Session::new().unwrap();
+        s.handshake().unwrap();
+
+        let stream_id = s.client.local_qpack_streams.encoder_stream_id.unwrap();
+
+        // Insert with the name of entry 0 of the static table, and a value of
+        // one byte.
+        s.pipe
+            .client
+            .stream_send(stream_id, &[0xc0, 0x01, b'a'], false)
+            .unwrap();
+        s.advance().ok();
+
+        assert_eq!(
+            s.server.poll(&mut s.pipe.server),
+            Err(Error::QpackEncoderStreamError)
+        );
+        assert_eq!(
+            s.pipe.server.local_error().map(|e| e.error_code),
+            Some(0x201)
+        );
+    }
+
+    #[test]
+    /// Client acknowledges insertions that never were.
+    fn qpack_decoder_instruction_not_allowed() {
+        let mut s = Session::new().unwrap();
+        s.handshake().unwrap();
+
+        let stream_id = s.client.local_qpack_streams.decoder_stream_id.unwrap();
+
+        s.pipe.client.stream_send(stream_id, &[0x00], false).unwrap();
+        s.advance().ok();
+
+        assert_eq!(
+            s.server.poll(&mut s.pipe.server),
+            Err(Error::QpackDecoderStreamError)
+        );
+        assert_eq!(
+            s.pipe.server.local_error().map(|e| e.error_code),
+            Some(0x202)
+        );
+    }
+
+    #[test]
+    /// Client sends frames that only HTTP/2 has, on each kind of stream.
+    fn http2_frames() {
+        for ty in frame::HTTP2_FRAME_TYPE_IDS {
+            for on_control_stream in [true, false] {
+                let mut s = Session::new().unwrap();
+                s.handshake().unwrap();
+
+                let stream_id = if on_control_stream {
+                    s.client.control_stream_id.unwrap()
+                } else {
+                    0
+                };
+
+                s.pipe
+                    .client
+                    .stream_send(stream_id, &[ty as u8, 0], false)
+                    .unwrap();
+                s.advance().ok();
+
+                assert_eq!(
+                    s.server.poll(&mut s.pipe.server),
+                    Err(Error::FrameUnexpected)
+                );
+            }
+        }
     }
 
     #[test]

@@ -305,6 +305,14 @@ impl Stream {
     pub fn set_frame_type(&mut self, ty: u64) -> Result<()> {
         assert_eq!(self.state, State::FrameType);
 
+        // The first frame of a control stream has an error of its own.
+        let missing_settings =
+            self.ty == Some(Type::Control) && !self.remote_initialized;
+
+        if frame::HTTP2_FRAME_TYPE_IDS.contains(&ty) && !missing_settings {
+            return Err(Error::FrameUnexpected);
+        }
+
         // Only expect frames on Control, Request and Push streams.
         match self.ty {
             Some(Type::Control) => {

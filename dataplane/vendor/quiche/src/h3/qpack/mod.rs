@@ -59,6 +59,9 @@ pub enum Error {
 
     /// The decoded header list exceeded the size limit.
     HeaderListTooLarge,
+
+    /// The instruction is not allowed where there is no dynamic table.
+    InvalidInstruction,
 }
 
 impl std::fmt::Display for Error {
@@ -238,7 +241,9 @@ mod tests {
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
+pub use instructions::Instructions;
 
 mod decoder;
 mod encoder;
+mod instructions;
 mod static_table;
