@@ -270,7 +270,6 @@ impl Serving {
         }
         self.notice_stopped(qconn);
         self.let_leave(qconn);
-        self.without_instructions()?;
         self.check_load()
     }
 
@@ -297,17 +296,6 @@ impl Serving {
                 self.cancel(qconn, id);
             }
         }
-    }
-
-    /// RFC 9204 3.2.3: where there is no dynamic table, nobody may instruct it. quiche only
-    /// counts the bytes; a few are left to clients that set its capacity to what it is.
-    fn without_instructions(&self) -> Result<(), ApplicationError> {
-        if self.h3.stats().qpack_encoder_stream_recv_bytes <= MOST_INSTRUCTIONS {
-            return Ok(());
-        }
-        let reason = "there is no dynamic table";
-        let close = ConnectionShutdownBehaviour::application(QPACK_ENCODER_STREAM_ERROR, reason);
-        Err(ApplicationError::Close(close))
     }
 
     fn event(&mut self, qconn: &mut QuicheConnection, peer: SocketAddr, id: u64, event: h3::Event) {
@@ -564,8 +552,6 @@ fn protocol(error: h3::Error) -> ApplicationError {
 const MAX_FIELD_SECTION: u64 = 128 * 1024;
 /// From so many answered streams on it is looked which ones the client has.
 const MOST_UNDELIVERED: usize = 128;
-/// Bytes of instructions to QPACK's decoder that mean nothing: each "capacity 0" is one.
-const MOST_INSTRUCTIONS: u64 = 4;
 /// No client has a use for more of them.
 const MOST_CUT_SHORT: u32 = 64;
 /// The largest client-initiated bidirectional stream id.
@@ -580,5 +566,3 @@ const H3_REQUEST_CANCELLED: u64 = 0x10c;
 const H3_REQUEST_INCOMPLETE: u64 = 0x10d;
 const H3_MESSAGE_ERROR: u64 = 0x10e;
 const H3_CONNECT_ERROR: u64 = 0x10f;
-/// RFC 9204 8.3.
-const QPACK_ENCODER_STREAM_ERROR: u64 = 0x201;

@@ -67,6 +67,16 @@ async fn protocol_errors_close_the_connection_with_their_code() {
             FRAME_UNEXPECTED,
         ),
         (
+            "HTTP/2's PRIORITY",
+            vec![open(), stream_bytes(0, &[0x02, 0x00], false)],
+            FRAME_UNEXPECTED,
+        ),
+        (
+            "HTTP/2's PING on the control stream",
+            vec![open(), stream_bytes(2, &[0x06, 0x00], false)],
+            FRAME_UNEXPECTED,
+        ),
+        (
             "a section that cannot be decoded",
             vec![stream_bytes(0, &[0x01, 0x03, 0xff, 0xff, 0xff], true)],
             QPACK_DECOMPRESSION_FAILED,

@@ -12,18 +12,10 @@ mod http3;
 mod tls;
 mod transport;
 
-/// A case, and what is known of it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// Why it cannot pass, and what happens instead.
-    pub(crate) known: Option<Known>,
     run: for<'a> fn(&'a Gateway) -> LocalBoxFuture<'a, Answer>,
     accepted: &'static [Answer],
-}
-
-pub(crate) struct Known {
-    pub(crate) reason: &'static str,
-    pub(crate) instead: Answer,
 }
 
 /// What the server does about the client.
@@ -38,27 +30,15 @@ pub(crate) enum Answer {
 }
 
 macro_rules! table {
-    ($($name:literal => $function:expr, $accepted:expr $(, known $instead:expr, $reason:literal)?;)*) => {
+    ($($name:literal => $function:expr, $accepted:expr;)*) => {
         pub(super) const CASES: &[super::Case] = &[$(super::Case {
             name: $name,
             run: |gateway| Box::pin($function(gateway)),
             accepted: &$accepted,
-            known: super::known!($($instead, $reason)?),
         }),*];
     };
 }
-macro_rules! known {
-    () => {
-        None
-    };
-    ($instead:expr, $reason:literal) => {
-        Some(super::Known {
-            instead: $instead,
-            reason: $reason,
-        })
-    };
-}
-use {known, table};
+use table;
 
 /// In h3spec's order.
 pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
@@ -92,20 +72,10 @@ impl Shared {
 impl Case {
     pub(crate) async fn run(&self, shared: &Shared) {
         let answer = (self.run)(shared.gateway().await).await;
-        match &self.known {
-            None => assert!(
-                self.accepted.contains(&answer),
-                "{answer:x?} is none of {:x?}",
-                self.accepted
-            ),
-            Some(known) => {
-                assert!(
-                    !self.accepted.contains(&answer),
-                    "it passes now: say so in the table. It was thought that {}",
-                    known.reason
-                );
-                assert_eq!(answer, known.instead, "it fails in another way than known");
-            }
-        }
+        assert!(
+            self.accepted.contains(&answer),
+            "{answer:x?} is none of {:x?}",
+            self.accepted
+        );
     }
 }

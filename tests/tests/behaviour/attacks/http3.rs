@@ -2,7 +2,9 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use h3i::actions::h3::{Action, ExpectedStreamSendResult, send_headers_frame};
+use h3i::actions::h3::{
+    Action, ExpectedStreamSendResult, StreamEvent, StreamEventType, WaitType, send_headers_frame,
+};
 use tidegate_tests::{
     Gateway, Seen, Upstream, attack, heavy,
     raw::{Bytes, Level, RawClient, Twist},
@@ -12,6 +14,7 @@ use tidegate_tests::{
 use super::{SLACK, apart, post, received, stream, taken};
 
 /// RFC 9114 8.1 and RFC 9204.
+const H3_NO_ERROR: u64 = 0x100;
 const H3_CLOSED_CRITICAL_STREAM: u64 = 0x104;
 const H3_EXCESSIVE_LOAD: u64 = 0x107;
 const H3_STREAM_CREATION_ERROR: u64 = 0x103;
@@ -289,5 +292,20 @@ async fn row_20_critical_streams_come_once_and_stay() {
         let run = attack(&target, actions, &[0]).await;
         assert_eq!(run.closed(), Some(code), "{what}: {run:?}");
     }
+    // One that is reset, once it is certain that its type was read.
+    let answered = Action::Wait {
+        wait_type: WaitType::StreamEvent(StreamEvent {
+            stream_id: 0,
+            event_type: StreamEventType::Finished,
+        }),
+    };
+    let reset = Action::ResetStream {
+        stream_id: 2,
+        error_code: H3_NO_ERROR,
+    };
+    let fields = request_fields(&target, "GET", "/honest", &[]);
+    let actions = vec![send_headers_frame(0, true, fields), answered, reset];
+    let run = attack(&target, actions, &[4]).await;
+    assert_eq!(run.closed(), Some(gone), "{run:?}");
     assert_eq!(gateway.h3().await.get("/honest").await.status, 200);
 }
