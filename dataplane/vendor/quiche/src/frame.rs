@@ -194,15 +194,12 @@ impl Frame {
 
         let frame = match frame_type {
             0x00 => {
-                let mut len = 1;
+                let more =
+                    b.as_ref().iter().take_while(|byte| **byte == 0).count();
 
-                while b.peek_u8() == Ok(0x00) {
-                    b.get_u8()?;
+                b.skip(more)?;
 
-                    len += 1;
-                }
-
-                Frame::Padding { len }
+                Frame::Padding { len: 1 + more }
             },
 
             0x01 => Frame::Ping { mtu_probe: None },
@@ -374,13 +371,8 @@ impl Frame {
 
         match self {
             Frame::Padding { len } => {
-                let mut left = *len;
-
-                while left > 0 {
-                    b.put_varint(0x00)?;
-
-                    left -= 1;
-                }
+                b.peek_bytes_mut(*len)?.as_mut().fill(0);
+                b.skip(*len)?;
             },
 
             Frame::Ping { .. } => {

@@ -8134,6 +8134,11 @@ impl<F: BufFactory> Connection<F> {
     ///
     /// If the connection is already established, it does nothing.
     fn do_handshake(&mut self, now: Instant) -> Result<()> {
+        // This is asked for with every packet that is sent.
+        if self.handshake_completed && !self.handshake.has_data_outstanding() {
+            return Ok(());
+        }
+
         let mut ex_data = tls::ExData {
             application_protos: &self.application_protos,
 

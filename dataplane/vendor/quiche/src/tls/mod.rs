@@ -624,6 +624,11 @@ impl Handshake {
         }
     }
 
+    /// Whether there is data that was provided, and not processed yet.
+    pub fn has_data_outstanding(&self) -> bool {
+        self.provided_data_outstanding
+    }
+
     pub fn is_released(&self) -> bool {
         self.ptr.is_none()
     }
