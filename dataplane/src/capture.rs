@@ -11,7 +11,7 @@ mod buffer;
 mod qlog;
 mod register;
 
-pub(crate) use self::armed::log_secret;
+pub(crate) use self::armed::{log_secret, wants_secrets};
 pub use self::{
     armed::{Armed, Arms},
     buffer::{Buffer, End, Form},

@@ -43,10 +43,7 @@ pub use self::{
     terms::Terms,
     tickets::Tickets,
 };
-use crate::{
-    capture,
-    snapshot::{Binding, QuicTransport},
-};
+use crate::snapshot::{Binding, QuicTransport};
 
 /// A binding whose TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +132,6 @@ fn base(door: Door, tickets: &Tickets) -> Result<SslContextBuilder, TlsError> {
         // RFC 7301 3.2: no protocol in common is fatal. Who offers none is not called for.
         select_next_proto(door.protocols(), offered).ok_or(AlpnError::ALERT_FATAL)
     });
-    // Secrets that nobody asked for go nowhere.
-    builder.set_keylog_callback(capture::log_secret);
     tickets.install(&mut builder);
     Ok(builder)
 }

@@ -211,6 +211,11 @@ impl Drop for Secrets {
     }
 }
 
+/// Whether somebody may want the secrets of a TLS session.
+pub(crate) fn wants_secrets(ssl: &SslRef) -> bool {
+    index().is_ok_and(|index| ssl.ex_data(index).is_some())
+}
+
 /// Takes a line of the key log, as BoringSSL writes it.
 pub(crate) fn log_secret(ssl: &SslRef, line: &str) {
     let Some(secrets) = index().ok().and_then(|index| ssl.ex_data(index)) else {

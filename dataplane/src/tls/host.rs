@@ -1,14 +1,18 @@
 //! The context of one certificate of one listener.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use boring::{
     sha::{Sha256, sha256},
-    ssl::{SslContext, SslRef, SslVerifyMode},
+    ssl::{SslContext, SslContextBuilder, SslRef, SslVerifyMode},
 };
 
 use super::{Door, EarlyData, Terms, Tickets, TlsError, base, expiry, quic};
 use crate::{
+    capture,
     route::HostPattern,
     snapshot::{Certificate, Listener, QuicTransport},
     sys,
@@ -18,6 +22,10 @@ use crate::{
 pub(super) struct Host {
     pub(super) names: Vec<HostPattern>,
     context: SslContext,
+    recipe: Recipe,
+    /// The same, but it tells its sessions' secrets. Made when there is a session that somebody
+    /// wants the secrets of: putting them into words is a hundredth of a handshake's work.
+    telling: OnceLock<SslContext>,
     /// Clients are asked for certificates; they must have one if it is set.
     asks: Option<bool>,
     terms: Arc<Terms>,
@@ -30,15 +38,20 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(
         door: Door,
-        listener: &Listener,
+        listener: &Arc<Listener>,
         certificate: &Arc<Certificate>,
         tickets: &Tickets,
         contexts: &mut Contexts,
         quic: Option<(&QuicTransport, &EarlyData)>,
     ) -> Result<Self, TlsError> {
         let leaf = certificate.chain.first().ok_or(TlsError::NoCertificate)?;
-        let key = key(door, listener, certificate, tickets);
-        let context = contexts.get(key, || context(door, listener, certificate, tickets))?;
+        let recipe = Recipe {
+            door,
+            listener: listener.clone(),
+            certificate: certificate.clone(),
+            tickets: tickets.clone(),
+        };
+        let context = contexts.get(recipe.key(), || Ok(recipe.builder()?.build()))?;
         let names = leaf.subject_alt_names();
         let names = names
             .iter()
@@ -53,6 +66,8 @@ impl Host {
         Ok(Self {
             names: names.collect(),
             context,
+            recipe,
+            telling: OnceLock::new(),
             asks: validation.map(|validation| validation.required),
             own_transport: port.is_some_and(|port| *port != *terms.transport),
             terms: Arc::new(terms),
@@ -62,7 +77,7 @@ impl Host {
 
     /// Goes on with a handshake under this certificate and this listener's terms.
     pub(super) fn take_over(&self, ssl: &mut SslRef) -> Result<(), TlsError> {
-        ssl.set_ssl_context(&self.context)?;
+        ssl.set_ssl_context(self.context_for(ssl)?)?;
         sys::shed_handshake_config(ssl);
         // A context's verification mode is not taken over with it.
         match self.asks {
@@ -80,6 +95,18 @@ impl Host {
         }
         Ok(self.terms.put(ssl)?)
     }
+
+    fn context_for(&self, ssl: &SslRef) -> Result<&SslContext, TlsError> {
+        if !capture::wants_secrets(ssl) {
+            return Ok(&self.context);
+        }
+        if let Some(context) = self.telling.get() {
+            return Ok(context);
+        }
+        let mut builder = self.recipe.builder()?;
+        builder.set_keylog_callback(capture::log_secret);
+        Ok(self.telling.get_or_init(|| builder.build()))
+    }
 }
 
 /// Early data comes before a client has proven anything: its address, to begin with, and what
@@ -88,49 +115,52 @@ pub(super) fn takes_early_data(listener: &Listener) -> bool {
     listener.quic.early_data && listener.client_validation.is_none() && listener.admission.is_open()
 }
 
-fn context(
+/// All that a context is made of.
+struct Recipe {
     door: Door,
-    listener: &Listener,
-    certificate: &Certificate,
-    tickets: &Tickets,
-) -> Result<SslContext, TlsError> {
-    let mut builder = base(door, tickets)?;
-    let (leaf, intermediates) = certificate
-        .chain
-        .split_first()
-        .ok_or(TlsError::NoCertificate)?;
-    builder.set_certificate(leaf)?;
-    for intermediate in intermediates {
-        builder.add_extra_chain_cert(intermediate.clone())?;
-    }
-    builder.set_private_key(&certificate.key)?;
-    let mut context_id = format!("{door:?} {}", listener.id).into_bytes();
-    if let Some(validation) = &listener.client_validation {
-        // Who was let in by other authorities, or by none, has to show a certificate.
-        context_id.extend(validation.fingerprint);
-        builder.set_cert_store(validation.store()?);
-        builder.set_cert_verify_callback(expiry::verify);
-        for authority in &validation.authorities {
-            builder.add_client_ca(authority)?;
+    listener: Arc<Listener>,
+    certificate: Arc<Certificate>,
+    tickets: Tickets,
+}
+
+impl Recipe {
+    fn builder(&self) -> Result<SslContextBuilder, TlsError> {
+        let Self { door, listener, .. } = self;
+        let mut builder = base(*door, &self.tickets)?;
+        let chain = self.certificate.chain.split_first();
+        let (leaf, intermediates) = chain.ok_or(TlsError::NoCertificate)?;
+        builder.set_certificate(leaf)?;
+        for intermediate in intermediates {
+            builder.add_extra_chain_cert(intermediate.clone())?;
         }
+        builder.set_private_key(&self.certificate.key)?;
+        let mut context_id = format!("{door:?} {}", listener.id).into_bytes();
+        if let Some(validation) = &listener.client_validation {
+            // Who was let in by other authorities, or by none, has to show a certificate.
+            context_id.extend(validation.fingerprint);
+            builder.set_cert_store(validation.store()?);
+            builder.set_cert_verify_callback(expiry::verify);
+            for authority in &validation.authorities {
+                builder.add_client_ca(authority)?;
+            }
+        }
+        builder.set_session_id_context(&sha256(&context_id))?;
+        Ok(builder)
     }
-    builder.set_session_id_context(&sha256(&context_id))?;
-    Ok(builder.build())
+
+    fn key(&self) -> Key {
+        let mut hash = Sha256::new();
+        hash.update(&[self.door as u8]);
+        hash.update(&self.certificate.fingerprint);
+        hash.update(&self.tickets.fingerprint);
+        let validation = self.listener.client_validation.as_ref();
+        hash.update(&validation.map_or([0; 32], |validation| validation.fingerprint));
+        hash.update(self.listener.id.as_bytes());
+        hash.finish()
+    }
 }
 
 type Key = [u8; 32];
-
-/// Of everything that a context is made of.
-fn key(door: Door, listener: &Listener, certificate: &Certificate, tickets: &Tickets) -> Key {
-    let mut hash = Sha256::new();
-    hash.update(&[door as u8]);
-    hash.update(&certificate.fingerprint);
-    hash.update(&tickets.fingerprint);
-    let validation = listener.client_validation.as_ref();
-    hash.update(&validation.map_or([0; 32], |validation| validation.fingerprint));
-    hash.update(listener.id.as_bytes());
-    hash.finish()
-}
 
 /// The contexts of a configuration. The next one gets those that would be the same, so that
 /// a change of a route costs no work on certificates.
