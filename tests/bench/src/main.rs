@@ -111,8 +111,8 @@ impl Run {
             (results.servers).insert(kind.name().to_owned(), kind.version(&tools)?);
             let mut site = server::site(&home.path().join(kind.name()), origin)?;
             let mut server = kind.start(&tools, &site)?;
-            for scenario in &scenarios {
-                if !scenario.suits(kind) {
+            for (index, scenario) in scenarios.iter().enumerate() {
+                if !scenario.suits(kind) || scenario.comes_along() {
                     continue;
                 }
                 if scenario.wants_fresh_server() {
@@ -134,14 +134,17 @@ impl Run {
                 };
                 for run in 0..runs {
                     match scenario.run(&tools, &mut server, effort) {
-                        Ok(number) => {
-                            eprintln!(
-                                "{:<13} {:<13} {number:9.2} {}",
-                                kind.name(),
-                                scenario.name,
-                                scenario.unit
-                            );
-                            results.add(scenario.name, kind, number);
+                        Ok((number, along)) => {
+                            let next = scenarios.get(index + 1).zip(along);
+                            for (row, number) in [(scenario, number)].into_iter().chain(next) {
+                                eprintln!(
+                                    "{:<13} {:<13} {number:9.2} {}",
+                                    kind.name(),
+                                    row.name,
+                                    row.unit
+                                );
+                                results.add(row.name, kind, number);
+                            }
                         }
                         Err(error) => {
                             eprintln!(

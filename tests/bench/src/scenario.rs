@@ -25,9 +25,13 @@ enum What {
     /// CPU for each megabyte of a body, and which way it goes.
     Bulk(Http, Way),
     /// CPU for each handshake.
-    Handshakes { resume: bool },
-    /// Latency at a fixed rate.
-    Latency(f64),
+    Handshakes {
+        resume: bool,
+    },
+    /// Latency at a fixed rate: the median, and the 99th percentile of the same run, which is
+    /// the next row.
+    Median,
+    NinetyNinth,
     /// Memory for each idle connection.
     Idle,
     /// CPU for each request over so many connections.
@@ -154,13 +158,13 @@ pub const ALL: &[Scenario] = &[
         "p50",
         "HTTP/3, 1,000 requests/s on 50 connections",
         "ms, median",
-        What::Latency(0.50),
+        What::Median,
     ),
     row(
         "p99",
         "HTTP/3, 1,000 requests/s on 50 connections",
         "ms, 99th percentile",
-        What::Latency(0.99),
+        What::NinetyNinth,
     ),
     row("idle", "idle HTTP/3 connection", "KiB resident", What::Idle),
     row(
@@ -215,20 +219,30 @@ impl Scenario {
         if self.wants_fresh_server() { 300 } else { 1 }
     }
 
-    /// One number.
-    pub fn run(&self, tools: &Tools, server: &mut Server, effort: Effort) -> anyhow::Result<f64> {
-        match self.what {
+    /// Whether it is measured along with the row before.
+    pub fn comes_along(&self) -> bool {
+        matches!(self.what, What::NinetyNinth)
+    }
+
+    /// One number, and that of the row that comes along.
+    pub fn run(
+        &self,
+        tools: &Tools,
+        server: &mut Server,
+        effort: Effort,
+    ) -> anyhow::Result<(f64, Option<f64>)> {
+        let number = match self.what {
             What::Requests(http, connections, at_once) => {
                 let load = steady(http, connections, at_once, effort);
                 let (cpu, outcome) =
                     measured(server, |server| load::requests(tools, server, &load))?;
-                Ok(micros(cpu) / outcome.answered as f64)
+                micros(cpu) / outcome.answered as f64
             }
             What::Tquic(connections, at_once) => {
                 let (cpu, answered) = measured(server, |server| {
                     load::tquic(tools, server, connections, at_once, effort.seconds)
                 })?;
-                Ok(micros(cpu) / answered as f64)
+                micros(cpu) / answered as f64
             }
             What::Bulk(http, way) => {
                 let count = 2 * effort.seconds.max(1);
@@ -241,7 +255,7 @@ impl Scenario {
                 let (cpu, outcome) =
                     measured(server, |server| load::requests(tools, server, &load))?;
                 anyhow::ensure!(outcome.answered == count, "{} answers", outcome.answered);
-                Ok(micros(cpu) / 1000.0 / (count * BULK as u64 / 1_000_000) as f64)
+                micros(cpu) / 1000.0 / (count * BULK as u64 / 1_000_000) as f64
             }
             What::Handshakes { resume } => {
                 let count = 400 * effort.seconds as usize;
@@ -252,15 +266,16 @@ impl Scenario {
                 let resumed = report["resumed"].as_u64();
                 let expected = if resume { count as u64 } else { 0 };
                 anyhow::ensure!(resumed == Some(expected), "resumed: {report}");
-                Ok(micros(cpu) / count as f64)
+                micros(cpu) / count as f64
             }
-            What::Latency(part) => {
+            What::Median => {
                 let mut load = steady(Http::Three, 50, 1, effort);
+                load.end = End::Seconds(LATENCY * effort.seconds);
                 load.rate = Some(1_000);
                 let outcome = load::requests(tools, server, &load)?;
-                let seconds = if part < 0.9 { outcome.p50 } else { outcome.p99 };
-                Ok(seconds * 1000.0)
+                return Ok((outcome.p50 * 1000.0, Some(outcome.p99 * 1000.0)));
             }
+            What::NinetyNinth => anyhow::bail!("it comes along with the median"),
             What::Idle => {
                 load::handshakes(tools, server, 100, &[])?;
                 sleep(SETTLE);
@@ -272,7 +287,7 @@ impl Scenario {
                 let after = server.process.resident()?;
                 let report = idle.end()?;
                 anyhow::ensure!(report["lost"] == 0, "connections were lost: {report}");
-                Ok(after.saturating_sub(before) as f64 / 1024.0 / count as f64)
+                after.saturating_sub(before) as f64 / 1024.0 / count as f64
             }
             What::Spread(connections) => {
                 let (connections, seconds) = (connections.to_string(), effort.seconds.to_string());
@@ -287,7 +302,7 @@ impl Scenario {
                 let before = server.process.cpu()?;
                 let report = spread.end()?;
                 let cpu = server.process.cpu()? - before;
-                Ok(micros(cpu) / report["answered"].as_f64().unwrap_or(f64::NAN))
+                micros(cpu) / report["answered"].as_f64().unwrap_or(f64::NAN)
             }
             What::Flood => {
                 let seconds = effort.seconds + 3;
@@ -305,9 +320,10 @@ impl Scenario {
                 let report = load::try_handshakes(tools, server, count, &honest)?;
                 flood.end()?;
                 eprintln!("    beside the flood: {report}");
-                Ok(report["completed"].as_f64().unwrap_or(0.0) * 100.0 / count as f64)
+                report["completed"].as_f64().unwrap_or(0.0) * 100.0 / count as f64
             }
-        }
+        };
+        Ok((number, None))
     }
 }
 
@@ -339,5 +355,8 @@ fn micros(time: Duration) -> f64 {
 
 /// Bytes of a large body.
 const BULK: usize = 100_000_000;
+/// How many times as long a run is at a fixed rate: of 1,000 requests a second fewer than one in
+/// a hundred is to be the first of its connection.
+const LATENCY: u64 = 6;
 /// Until allocators and timers have come to rest.
 const SETTLE: Duration = Duration::from_secs(2);
