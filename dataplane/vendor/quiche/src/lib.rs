@@ -1956,7 +1956,7 @@ const QLOG_CONNECTION_CLOSED: EventType =
 
 #[cfg(feature = "qlog")]
 struct QlogInfo {
-    streamer: Option<qlog::streamer::QlogStreamer>,
+    streamer: Option<qlog_output::QlogOutput>,
     logged_peer_params: bool,
     level: EventImportance,
 }
@@ -2333,7 +2333,56 @@ impl<F: BufFactory> Connection<F> {
         &mut self, writer: Box<dyn std::io::Write + Send + Sync>, title: String,
         description: String, qlog_level: QlogLevel,
     ) {
-        use qlog::events::quic::TransportInitiator;
+        let (now, trace) = self.begin_qlog(&title, &description, qlog_level);
+
+        let mut streamer = qlog::streamer::QlogStreamer::new(
+            Some(title),
+            Some(description),
+            now,
+            trace,
+            self.qlog.level,
+            qlog::streamer::EventTimePrecision::MicroSeconds,
+            writer,
+        );
+
+        streamer.start_log().ok();
+
+        self.qlog_to(qlog_output::QlogOutput::Streamer(Box::new(streamer)));
+    }
+
+    /// Hands qlog events over as they are, so that they can be serialized
+    /// elsewhere.
+    ///
+    /// Only events included in the specified `QlogLevel` are handed over, to
+    /// what `begin` returns. It is given the record that has to be written
+    /// before them.
+    ///
+    /// This needs to be called as soon as the connection is created, to avoid
+    /// missing some early events.
+    #[cfg(feature = "qlog")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "qlog")))]
+    pub fn set_qlog_sink(
+        &mut self, begin: impl FnOnce(qlog::QlogSeq) -> QlogSink, title: String,
+        description: String, qlog_level: QlogLevel,
+    ) {
+        let (start, trace) = self.begin_qlog(&title, &description, qlog_level);
+
+        let sink = begin(qlog::QlogSeq {
+            file_schema: qlog::QLOGFILESEQ_URI.to_string(),
+            serialization_format: "JSON-SEQ".to_string(),
+            title: Some(title),
+            description: Some(description),
+            trace,
+        });
+
+        self.qlog_to(qlog_output::QlogOutput::Sink { start, sink });
+    }
+
+    /// Sets the level, and returns what qlog begins with, and when.
+    #[cfg(feature = "qlog")]
+    fn begin_qlog(
+        &mut self, title: &str, description: &str, qlog_level: QlogLevel,
+    ) -> (Instant, qlog::TraceSeq) {
         use qlog::events::HTTP3_URI;
         use qlog::events::QUIC_URI;
         use qlog::CommonFields;
@@ -2375,33 +2424,31 @@ impl<F: BufFactory> Connection<F> {
             vec![QUIC_URI.to_string(), HTTP3_URI.to_string()],
         );
 
-        let mut streamer = qlog::streamer::QlogStreamer::new(
-            Some(title),
-            Some(description),
-            now,
-            trace,
-            self.qlog.level,
-            qlog::streamer::EventTimePrecision::MicroSeconds,
-            writer,
-        );
+        (now, trace)
+    }
 
-        streamer.start_log().ok();
+    #[cfg(feature = "qlog")]
+    fn qlog_to(&mut self, mut output: qlog_output::QlogOutput) {
+        use qlog::events::quic::TransportInitiator;
 
         let ev_data = self
             .local_transport_params
             .to_qlog(TransportInitiator::Local, self.handshake.cipher());
 
-        // This event occurs very early, so just mark the relative time as 0.0.
-        streamer.add_event(Event::with_time(0.0, ev_data)).ok();
+        output.add_event(Event::with_time(0.0, ev_data)).ok();
 
-        self.qlog.streamer = Some(streamer);
+        self.qlog.streamer = Some(output);
     }
 
     /// Returns a mutable reference to the QlogStreamer, if it exists.
     #[cfg(feature = "qlog")]
     #[cfg_attr(docsrs, doc(cfg(feature = "qlog")))]
     pub fn qlog_streamer(&mut self) -> Option<&mut qlog::streamer::QlogStreamer> {
-        self.qlog.streamer.as_mut()
+        match self.qlog.streamer.as_mut()? {
+            qlog_output::QlogOutput::Streamer(streamer) => Some(streamer),
+
+            qlog_output::QlogOutput::Sink { .. } => None,
+        }
     }
 
     /// Configures the given session for resumption.
@@ -9638,6 +9685,9 @@ pub use crate::path::PathEvent;
 pub use crate::path::PathStats;
 pub use crate::path::SocketAddrIter;
 
+#[cfg(feature = "qlog")]
+pub use crate::qlog_output::QlogSink;
+
 pub use crate::recovery::BbrBwLoReductionStrategy;
 pub use crate::recovery::BbrParams;
 #[cfg(feature = "internal")]
@@ -9674,6 +9724,8 @@ mod minmax;
 mod packet;
 mod path;
 mod pmtud;
+#[cfg(feature = "qlog")]
+mod qlog_output;
 mod rand;
 mod range_buf;
 mod ranges;

@@ -13465,3 +13465,87 @@ fn tls_is_kept_while_it_is_needed() {
     assert!(pipe.client.session().is_some());
     assert!(pipe.client.peer_cert().is_some());
 }
+
+#[cfg(feature = "qlog")]
+#[test]
+fn qlog_sink_gets_what_streamer_writes() {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::new(Mutex::new(Vec::new()));
+
+    #[derive(Clone)]
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Writer {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(buf);
+            Ok(buf.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // The same connection for both: the client streams, the server has a sink.
+    let mut pipe = test_utils::Pipe::new("cubic").unwrap();
+
+    pipe.client.set_qlog_with_level(
+        Box::new(Writer(written.clone())),
+        "title".into(),
+        "description".into(),
+        QlogLevel::Extra,
+    );
+
+    let events = taken.clone();
+    pipe.server.set_qlog_sink(
+        |header| {
+            assert_eq!(header.title.as_deref(), Some("title"));
+            assert_eq!(header.serialization_format, "JSON-SEQ");
+
+            Box::new(move |event| {
+                events.lock().unwrap().push(serde_json::to_value(event).unwrap())
+            })
+        },
+        "title".into(),
+        "description".into(),
+        QlogLevel::Extra,
+    );
+
+    assert_eq!(pipe.handshake(), Ok(()));
+    assert_eq!(pipe.client.stream_send(0, b"question", true), Ok(8));
+    assert_eq!(pipe.advance(), Ok(()));
+
+    let names = |events: &[serde_json::Value]| {
+        let mut names: Vec<_> = events
+            .iter()
+            .filter_map(|event| event["name"].as_str().map(str::to_owned))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+
+    let written = written.lock().unwrap();
+    let streamed: Vec<serde_json::Value> = written
+        .split(|byte| *byte == 0x1e)
+        .filter(|record| !record.is_empty())
+        .map(|record| serde_json::from_slice(record).unwrap())
+        .collect();
+    let taken = taken.lock().unwrap();
+
+    for name in ["quic:parameters_set", "quic:packet_sent", "quic:packet_received"]
+    {
+        assert!(names(&streamed).contains(&name.to_owned()), "{name}");
+        assert!(names(&taken).contains(&name.to_owned()), "{name}");
+    }
+
+    // Times only go on.
+    let times: Vec<f64> =
+        taken.iter().map(|e| e["time"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(pipe.server.qlog_streamer().is_none());
+    assert!(pipe.client.qlog_streamer().is_some());
+}

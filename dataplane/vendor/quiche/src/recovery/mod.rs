@@ -342,7 +342,7 @@ impl Recovery {
 
     #[cfg(feature = "qlog")]
     pub fn maybe_qlog(
-        &mut self, qlog: &mut qlog::streamer::QlogStreamer, now: Instant,
+        &mut self, qlog: &mut crate::qlog_output::QlogOutput, now: Instant,
     ) {
         if let Some(ev_data) = self.get_updated_qlog_event_data() {
             qlog.add_event_data_with_instant(ev_data, now).ok();
