@@ -9,6 +9,7 @@
 mod armed;
 mod buffer;
 mod qlog;
+mod record;
 mod register;
 
 pub(crate) use self::armed::{log_secret, wants_secrets};
@@ -16,6 +17,7 @@ pub use self::{
     armed::{Armed, Arms},
     buffer::{Buffer, End, Form},
     qlog::{Level, Qlog},
+    record::Record,
     register::{Captures, Limits},
 };
 

@@ -20,7 +20,7 @@ use boring::{
 };
 use tidegate_proto::v1;
 
-use super::{Buffer, End, Level, Qlog};
+use super::{Buffer, End, Level, Qlog, Record};
 use crate::snapshot::Cidr;
 
 /// A capture that waits for connections.
@@ -228,7 +228,7 @@ pub(crate) fn log_secret(ssl: &SslRef, line: &str) {
         chosen
     });
     for armed in chosen {
-        armed.buffer.push(format!("{line}\n").as_bytes());
+        armed.buffer.push(Record::Line(format!("{line}\n")));
     }
 }
 

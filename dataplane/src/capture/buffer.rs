@@ -7,6 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::Record;
 use crate::metrics::ControlMetrics;
 
 /// What is written.
@@ -43,10 +44,12 @@ pub struct Buffer {
 
 #[derive(Debug)]
 struct State {
-    bytes: Vec<u8>,
-    /// Records that came after `bytes` were full.
+    records: Vec<Record>,
+    /// Of all of them together.
+    weight: usize,
+    /// Records that came when there was no room.
     lost: u64,
-    /// Ever taken in.
+    /// Bytes that were ever read.
     total: u64,
     /// When writing began.
     began: Instant,
@@ -62,7 +65,8 @@ impl Buffer {
             form,
             max_bytes,
             state: Mutex::new(State {
-                bytes: Vec::new(),
+                records: Vec::new(),
+                weight: 0,
                 lost: 0,
                 total: 0,
                 began: Instant::now(),
@@ -79,35 +83,27 @@ impl Buffer {
         self.locked().began = now;
     }
 
-    /// Takes in a record, or counts it as lost. Says whether more is wanted. Never waits
-    /// for the reader.
-    pub fn push(&self, record: &[u8]) -> bool {
+    /// Takes in a record, or counts it as lost. Never waits for the reader, to whom it is left
+    /// to put the record into words.
+    pub fn push(&self, record: Record) {
         let mut state = self.locked();
         if state.ended.is_some() {
-            return false;
-        }
-        let length = record.len() as u64;
-        if state.total + length > self.max_bytes {
-            state.ended = Some(End::Bytes);
-            drop(state);
-            self.news.notify_one();
-            return false;
+            return;
         }
         // Once one is left out, those after it are too: what is missing is in one place.
-        if state.lost > 0 || state.bytes.len() + record.len() > ROOM {
+        if state.lost > 0 || state.weight + record.weight() > ROOM {
             state.lost += 1;
             drop(state);
             self.metrics.capture_lost();
-            return true;
+            return;
         }
-        let first = state.bytes.is_empty();
-        state.total += length;
-        state.bytes.extend_from_slice(record);
+        let first = state.records.is_empty();
+        state.weight += record.weight();
+        state.records.push(record);
         drop(state);
         if first {
             self.news.notify_one();
         }
-        true
     }
 
     /// Ends it, for the first reason that is given. What was taken in can still be read.
@@ -130,10 +126,10 @@ impl Buffer {
             let news = self.news.notified();
             {
                 let state = self.locked();
-                if state.ended.is_some() || state.bytes.len() >= PIECE || gathered {
+                if state.ended.is_some() || state.weight >= PIECE || gathered {
                     break;
                 }
-                gathered = !state.bytes.is_empty();
+                gathered = !state.records.is_empty();
             }
             // A few records at a time rather than one by one.
             let wait = match gathered {
@@ -148,14 +144,33 @@ impl Buffer {
     }
 
     fn take(&self) -> (Vec<u8>, bool) {
+        let (records, lost, at, total) = {
+            let mut state = self.locked();
+            state.weight = 0;
+            let records = std::mem::take(&mut state.records);
+            let lost = std::mem::take(&mut state.lost);
+            (records, lost, state.began.elapsed(), state.total)
+        };
+        let left = usize::try_from(self.max_bytes - total).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        let mut full = false;
+        for record in records {
+            let before = bytes.len();
+            record.write(&mut bytes);
+            if bytes.len() > left {
+                bytes.truncate(before);
+                full = true;
+                break;
+            }
+        }
         let mut state = self.locked();
-        let mut bytes = std::mem::take(&mut state.bytes);
-        let at = state.began.elapsed();
-        let lost = std::mem::take(&mut state.lost);
-        if lost > 0 {
+        state.total += bytes.len() as u64;
+        if full {
+            state.ended.get_or_insert(End::Bytes);
+        } else if lost > 0 {
             bytes.extend(self.form.lost(at, lost).into_bytes());
         }
-        let Some(end) = state.ended else {
+        let Some(end) = state.ended.filter(|_| full || state.records.is_empty()) else {
             return (bytes, false);
         };
         if !std::mem::replace(&mut state.told, true) {
@@ -199,9 +214,9 @@ fn record(at: Duration, name: &str, data: std::fmt::Arguments<'_>) -> String {
 }
 
 /// Bytes that wait for the reader at the most.
-const ROOM: usize = 512 * 1024;
+const ROOM: usize = 2 << 20;
 /// Bytes that are not waited over.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 64 << 10;
 /// How long the first record waits for others.
 const GATHERING: Duration = Duration::from_millis(50);
 
@@ -213,6 +228,10 @@ mod tests {
         Buffer::new(form, max_bytes, Arc::default())
     }
 
+    fn line(text: &str) -> Record {
+        Record::Line(text.into())
+    }
+
     async fn read(buffer: &Buffer) -> (String, bool) {
         let (bytes, end) = buffer.read(Duration::ZERO).await;
         (String::from_utf8(bytes).unwrap(), end)
@@ -221,12 +240,13 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_read_once_and_in_order() {
         let buffer = buffer(Form::KeyLog, 100);
-        assert!(buffer.push(b"a\n") && buffer.push(b"b\n"));
+        buffer.push(line("a\n"));
+        buffer.push(line("b\n"));
         assert_eq!(read(&buffer).await, ("a\nb\n".into(), false));
         assert_eq!(read(&buffer).await, (String::new(), false));
-        buffer.push(b"c\n");
+        buffer.push(line("c\n"));
         buffer.end(End::Connection);
-        assert!(!buffer.push(b"d\n"));
+        buffer.push(line("d\n"));
         assert_eq!(
             read(&buffer).await,
             ("c\n# ended: connection ended\n".into(), true)
@@ -237,12 +257,11 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_told_where_and_how_much_is_missing() {
         let buffer = buffer(Form::Qlog, u64::MAX);
-        let record = vec![b'x'; ROOM / 4];
         for _ in 0..7 {
-            assert!(buffer.push(&record), "the writer goes on");
+            buffer.push(line(&"x".repeat(ROOM / 4)));
         }
         // It would fit, but not in its place.
-        buffer.push(b"small");
+        buffer.push(line("small"));
         let (bytes, _) = buffer.read(Duration::ZERO).await;
         let text = String::from_utf8(bytes).unwrap();
         let (kept, notice) = text.split_at(ROOM);
@@ -252,19 +271,20 @@ mod tests {
             "{notice}"
         );
         assert_eq!(buffer.metrics.captures_lost(), 4);
-        buffer.push(b"after");
+        buffer.push(line("after"));
         assert_eq!(read(&buffer).await, ("after".into(), false));
     }
 
     #[tokio::test]
     async fn it_ends_before_it_has_more_bytes_than_it_may() {
         let buffer = buffer(Form::KeyLog, 5);
-        assert!(buffer.push(b"1234\n"));
-        assert!(!buffer.push(b"5"));
+        buffer.push(line("1234\n"));
+        buffer.push(line("5"));
         assert_eq!(
             read(&buffer).await,
             ("1234\n# ended: max_bytes\n".into(), true)
         );
+        assert!(buffer.is_ended());
     }
 
     #[tokio::test]
@@ -273,7 +293,7 @@ mod tests {
         let writer = buffer.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(30)).await;
-            writer.push(b"late\n");
+            writer.push(line("late\n"));
         });
         let (bytes, end) = buffer.read(Duration::from_secs(30)).await;
         assert_eq!((&bytes[..], end), (&b"late\n"[..], false));

@@ -1,14 +1,10 @@
-//! qlog of one connection, as quiche writes it.
+//! qlog of one connection.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use tidegate_proto::v1::QlogLevel;
 
-use super::{Buffer, End};
+use super::{Buffer, End, Record};
 use crate::quic::QuicheConnection;
 
 /// How much is written.
@@ -36,50 +32,27 @@ impl Qlog {
     /// Begins to write; ends with the connection.
     pub(crate) fn attach(self, qconn: &mut QuicheConnection, title: String) {
         self.buffer.begin(Instant::now());
-        let writer = Writer {
-            buffer: self.buffer,
-            record: Vec::new(),
-        };
         let level = match self.level {
             Level::Core => quiche::QlogLevel::Core,
             Level::Base => quiche::QlogLevel::Base,
             Level::Extra => quiche::QlogLevel::Extra,
         };
         let description = format!("tidegate {}", env!("CARGO_PKG_VERSION"));
-        qconn.set_qlog_with_level(Box::new(writer), title, description, level);
+        let source = Source(self.buffer);
+        let begin = |header| -> quiche::QlogSink {
+            source.0.push(Record::Header(Box::new(header)));
+            Box::new(move |event| source.0.push(Record::Event(Box::new(event))))
+        };
+        qconn.set_qlog_sink(begin, title, description, level);
     }
 }
 
-/// Gathers what quiche writes bit by bit into whole records.
-struct Writer {
-    buffer: Arc<Buffer>,
-    record: Vec<u8>,
-}
+/// What quiche holds, for as long as there is a connection.
+struct Source(Arc<Buffer>);
 
-impl Write for Writer {
-    /// An error makes quiche leave out the rest of the event; it costs next to nothing
-    /// when the capture is over.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.record.is_empty() && self.buffer.is_ended() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        self.record.extend_from_slice(bytes);
-        // JSON has no line feed but at the end of a record.
-        if bytes.last() == Some(&b'\n') {
-            self.buffer.push(&self.record);
-            self.record.clear();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Writer {
+impl Drop for Source {
     fn drop(&mut self) {
-        self.buffer.end(End::Connection);
+        self.0.end(End::Connection);
     }
 }
 

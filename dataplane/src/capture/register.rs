@@ -160,7 +160,7 @@ fn locked(register: &Mutex<Register>) -> MutexGuard<'_, Register> {
     register.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Each may have half a mebibyte in memory, and one command waits for it.
+/// Each may have two mebibytes in memory, and one command waits for it.
 const AT_ONCE: usize = 16;
 /// A reader asks again at once; one that has not for so long is gone.
 const ABANDONED: Duration = Duration::from_secs(15);
@@ -175,6 +175,7 @@ const MOST_BYTES: u64 = 1 << 30;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::Record;
 
     fn captures(patience: Duration) -> Captures {
         Captures {
@@ -191,13 +192,13 @@ mod tests {
     async fn a_capture_ends_when_its_time_is_over() {
         let captures = captures(ABANDONED);
         let (id, buffer) = captures.open(Form::KeyLog, limits(300)).unwrap();
-        buffer.push(b"a\n");
+        buffer.push(Record::Line("a\n".into()));
         assert_eq!(
             captures.read(id, Duration::ZERO).await,
             Some((b"a\n".to_vec(), false))
         );
         let mut turns = 0;
-        while buffer.push(b"") {
+        while !buffer.is_ended() {
             turns += 1;
             assert!(turns < 3_000, "it never ends");
             sleep(Duration::from_millis(10)).await;
