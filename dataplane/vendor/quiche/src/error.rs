@@ -115,6 +115,9 @@ pub enum Error {
 
     /// An invalid DCID was used when connecting to a remote peer.
     InvalidDcidInitialization,
+
+    /// The peer sent stream data in more, and smaller, pieces than are kept.
+    ExcessiveFragmentation,
 }
 
 /// QUIC error codes sent on the wire.
@@ -227,6 +230,7 @@ impl Error {
             Error::InvalidAckRange => -21,
             Error::OptimisticAckDetected => -22,
             Error::InvalidDcidInitialization => -23,
+            Error::ExcessiveFragmentation => -24,
         }
     }
 }

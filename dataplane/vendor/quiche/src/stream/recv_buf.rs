@@ -41,6 +41,16 @@ use crate::flowcontrol;
 
 use crate::range_buf::RangeBuf;
 
+/// The number of chunks that a stream may have whatever their size.
+const FREE_CHUNKS: usize = 256;
+
+/// How many bytes of the stream there have to be for each chunk beyond that.
+/// About what keeping a chunk takes.
+const MIN_SPAN: u64 = 256;
+
+/// The largest chunk that others are joined to.
+const MAX_JOINED: usize = 2048;
+
 /// Receive-side stream buffer.
 ///
 /// Stream data received by the peer is buffered in a list of data chunks
@@ -69,6 +79,10 @@ pub struct RecvBuf {
 
     /// Whether incoming data is validated but not buffered.
     drain: bool,
+
+    /// The number of chunks up to which it is not looked for what can be
+    /// joined.
+    join_after: usize,
 }
 
 impl RecvBuf {
@@ -203,6 +217,65 @@ impl RecvBuf {
                 self.off = self.len;
             }
         }
+
+        if self.data.len() > cmp::max(self.join_after, FREE_CHUNKS) {
+            self.join_chunks()?;
+        }
+
+        Ok(())
+    }
+
+    /// Joins small chunks that have no gap between them.
+    ///
+    /// Keeping a chunk takes far more memory than a byte, so chunks that are
+    /// many and small would take many times the stream's window. If gaps keep
+    /// them apart, nobody sends like that in good faith (RFC 9000, section
+    /// 21.6), and an error is returned.
+    fn join_chunks(&mut self) -> Result<()> {
+        let span = self.len.saturating_sub(self.off);
+
+        if span / self.data.len() as u64 >= MIN_SPAN {
+            self.join_after = self.data.len() + FREE_CHUNKS / 2;
+
+            return Ok(());
+        }
+
+        let mut chunks = std::mem::take(&mut self.data).into_values().peekable();
+
+        while let Some(first) = chunks.next() {
+            let mut run: Option<(Vec<u8>, u64, bool)> = None;
+
+            while let Some(next) = chunks.next_if(|next| {
+                let (off, len) = match &run {
+                    Some((data, off, _)) => (*off, data.len()),
+                    None => (first.off(), first.len()),
+                };
+
+                next.off() == off + len as u64 && len + next.len() <= MAX_JOINED
+            }) {
+                let (data, _, fin) = run.get_or_insert_with(|| {
+                    (first.to_vec(), first.off(), first.fin())
+                });
+
+                data.extend_from_slice(&next);
+                *fin |= next.fin();
+            }
+
+            let chunk = match run {
+                Some((data, off, fin)) => RangeBuf::from(&data, off, fin),
+                None => first,
+            };
+
+            self.data.insert(chunk.max_off(), chunk);
+        }
+
+        if self.data.len() > FREE_CHUNKS &&
+            span / (self.data.len() as u64) < MIN_SPAN
+        {
+            return Err(Error::ExcessiveFragmentation);
+        }
+
+        self.join_after = self.data.len() + FREE_CHUNKS / 2;
 
         Ok(())
     }
@@ -1337,5 +1410,70 @@ mod tests {
 
         assert_emit_discard_done(&mut recv, true);
         assert_emit_discard_done(&mut recv, false);
+    }
+
+    #[test]
+    fn small_chunks_are_joined() {
+        let mut recv = RecvBuf::new(1 << 20, 1 << 20, 1 << 20);
+
+        // In any order, and without a gap in the end.
+        for off in (0..20_000).rev() {
+            let byte = [off as u8];
+            let fin = off == 19_999;
+            recv.write(RangeBuf::from(&byte, off, fin)).unwrap();
+            assert!(recv.data.len() <= FREE_CHUNKS + FREE_CHUNKS / 2);
+        }
+
+        let mut out = vec![0; 30_000];
+        assert_eq!(recv.emit(&mut out), Ok((20_000, true)));
+        assert!(out[..20_000]
+            .iter()
+            .enumerate()
+            .all(|(off, byte)| *byte == off as u8));
+        assert!(recv.is_fin());
+    }
+
+    #[test]
+    fn large_chunks_are_left_alone() {
+        let mut recv = RecvBuf::new(1 << 24, 1 << 24, 1 << 24);
+        let chunk = [1; 1200];
+
+        for index in 0..5_000 {
+            recv.write(RangeBuf::from(&chunk, index * 1200, false)).unwrap();
+        }
+
+        assert_eq!(recv.data.len(), 5_000);
+    }
+
+    #[test]
+    fn many_lost_packets_are_no_fragmentation() {
+        let mut recv = RecvBuf::new(1 << 24, 1 << 24, 1 << 24);
+        let chunk = [1; 1200];
+
+        // Each second one, and only then the others.
+        for start in [0, 1] {
+            for index in 0..2_500 {
+                let off = (2 * index + start) * 1200;
+                recv.write(RangeBuf::from(&chunk, off, false)).unwrap();
+            }
+        }
+
+        let mut out = vec![0; 5_000 * 1200];
+        assert_eq!(recv.emit(&mut out), Ok((5_000 * 1200, false)));
+    }
+
+    #[test]
+    fn gaps_have_a_limit() {
+        let mut recv = RecvBuf::new(1 << 20, 1 << 20, 1 << 20);
+
+        let outcome = (0..10_000)
+            .map(|index| recv.write(RangeBuf::from(&[1], 2 * index + 1, false)))
+            .enumerate()
+            .find(|(_, written)| written.is_err());
+
+        assert_eq!(
+            outcome,
+            Some((FREE_CHUNKS, Err(Error::ExcessiveFragmentation)))
+        );
     }
 }
