@@ -179,7 +179,7 @@ impl BoundedNonEmptyConnectionIdVecDeque {
 
     /// Removes the element in the collection having the provided `seq`.
     ///
-    /// If this method is called when there remains a single element in the
+    /// If this method is called for the single element that remains in the
     /// collection, this method raises an [`OutOfIdentifiers`].
     ///
     /// Returns `Some` if the element was in the collection and removed, or
@@ -187,15 +187,15 @@ impl BoundedNonEmptyConnectionIdVecDeque {
     ///
     /// [`OutOfIdentifiers`]: enum.Error.html#OutOfIdentifiers
     fn remove(&mut self, seq: u64) -> Result<Option<ConnectionIdEntry>> {
+        let Some(index) = self.inner.iter().position(|e| e.seq == seq) else {
+            return Ok(None);
+        };
+
         if self.inner.len() <= 1 {
             return Err(Error::OutOfIdentifiers);
         }
 
-        Ok(self
-            .inner
-            .iter()
-            .position(|e| e.seq == seq)
-            .and_then(|index| self.inner.remove(index)))
+        Ok(self.inner.remove(index))
     }
 
     /// Removes all elements in the collection with sequence numbers less than
@@ -573,6 +573,9 @@ impl ConnectionIdentifiers {
                 return Err(Error::InvalidState);
             }
 
+            // There is no point in advertising it anymore.
+            self.mark_advertise_new_scid_seq(seq, false);
+
             // Notifies the application.
             self.retired_scids.push_back(e.cid);
 
@@ -729,12 +732,17 @@ impl ConnectionIdentifiers {
     /// Adds or remove the source Connection ID sequence number from the
     /// source Connection ID set that need to be advertised to the peer through
     /// NEW_CONNECTION_ID frames.
+    ///
+    /// A source Connection ID that has been retired is never advertised again,
+    /// e.g. because the frame that first did so has been declared lost.
     #[inline]
     pub fn mark_advertise_new_scid_seq(
         &mut self, scid_seq: u64, advertise: bool,
     ) {
         if advertise {
-            self.advertise_new_scid_seqs.push_back(scid_seq);
+            if self.scids.get(scid_seq).is_some() {
+                self.advertise_new_scid_seqs.push_back(scid_seq);
+            }
         } else if let Some(index) = self
             .advertise_new_scid_seqs
             .iter()
@@ -1101,6 +1109,36 @@ mod tests {
         for (seq, expected) in seq_iter.zip([5, 19, 8, 20]) {
             assert_eq!(seq, expected);
         }
+    }
+
+    #[test]
+    fn retired_scid_not_advertised() {
+        let (scid, _) = create_cid_and_reset_token(16);
+        let (dcid, _) = create_cid_and_reset_token(16);
+
+        let mut ids = ConnectionIdentifiers::new(3, &scid, 0, None);
+        ids.set_source_conn_id_limit(3);
+        ids.set_initial_dcid(dcid, None, Some(0));
+
+        let (scid2, rt2) = create_cid_and_reset_token(16);
+        let (scid3, rt3) = create_cid_and_reset_token(16);
+
+        assert_eq!(ids.new_scid(scid2, Some(rt2), true, None, false), Ok(1));
+        assert_eq!(ids.new_scid(scid3, Some(rt3), true, None, false), Ok(2));
+
+        // The peer retires an identifier that is about to be advertised again.
+        assert_eq!(ids.retire_scid(1, &scid), Ok(None));
+        assert_eq!(ids.next_advertise_new_scid_seq(), Some(2));
+
+        // The frame that has advertised it before is declared lost.
+        ids.mark_advertise_new_scid_seq(1, true);
+        ids.mark_advertise_new_scid_seq(2, false);
+        assert!(!ids.has_new_scids());
+
+        // Retiring the same identifier again is not an error, even if a single
+        // one remains.
+        assert_eq!(ids.retire_scid(2, &scid), Ok(None));
+        assert_eq!(ids.retire_scid(1, &scid), Ok(None));
     }
 
     #[test]

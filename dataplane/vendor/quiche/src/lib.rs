@@ -4504,12 +4504,14 @@ impl<F: BufFactory> Connection<F> {
         let dcid =
             ConnectionId::from_ref(self.ids.get_dcid(dcid_seq)?.cid.as_ref());
 
-        let scid = if let Some(scid_seq) = path.active_scid_seq {
-            ConnectionId::from_ref(self.ids.get_scid(scid_seq)?.cid.as_ref())
-        } else if pkt_type == Type::Short {
-            ConnectionId::default()
-        } else {
-            return Err(Error::InvalidState);
+        // The peer might have retired the SCID that it used over that path.
+        // Short header packets do not carry it anyway.
+        let scid = match path.active_scid_seq.map(|seq| self.ids.get_scid(seq)) {
+            Some(Ok(e)) => ConnectionId::from_ref(e.cid.as_ref()),
+
+            _ if pkt_type == Type::Short => ConnectionId::default(),
+
+            _ => return Err(Error::InvalidState),
         };
 
         let hdr = Header {
@@ -8936,10 +8938,11 @@ impl<F: BufFactory> Connection<F> {
                     return Err(Error::InvalidState);
                 }
 
-                if let Some(pid) = self.ids.retire_scid(seq_num, &hdr.dcid)? {
-                    let path = self.paths.get_mut(pid)?;
+                self.ids.retire_scid(seq_num, &hdr.dcid)?;
 
-                    // Maybe we already linked a new SCID to that path.
+                // The peer might have used that SCID over several paths, while
+                // the identifier itself is only linked to one of them.
+                for (_, path) in self.paths.iter_mut() {
                     if path.active_scid_seq == Some(seq_num) {
                         // XXX: We do not remove unused paths now, we instead
                         // wait until we need to maintain more paths than the

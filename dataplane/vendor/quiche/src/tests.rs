@@ -11572,6 +11572,95 @@ fn connection_migration(
     );
 }
 
+// Utility function.
+fn pipe_for_moving_client(
+    cc_algorithm_name: &str, active_connection_id_limit: u64,
+    additional_cids: usize,
+) -> test_utils::Pipe {
+    let mut config = test_utils::Pipe::default_config(cc_algorithm_name).unwrap();
+    config.set_active_connection_id_limit(active_connection_id_limit);
+    config.set_initial_max_data(1_000_000);
+    config.set_initial_max_stream_data_bidi_local(1_000_000);
+    config.set_initial_max_stream_data_bidi_remote(1_000_000);
+    config.set_initial_max_streams_bidi(1000);
+
+    pipe_with_exchanged_cids(&mut config, 16, 16, additional_cids)
+}
+
+// Utility function.
+//
+// Lets the client send non-probing packets that reach the server from another
+// address, as if a NAT had rebound it.
+fn send_from(pipe: &mut test_utils::Pipe, addr: SocketAddr) {
+    pipe.client.send_ack_eliciting().unwrap();
+
+    let mut flight = test_utils::emit_flight(&mut pipe.client).unwrap();
+    flight.iter_mut().for_each(|(_, si)| si.from = addr);
+
+    assert_eq!(test_utils::process_flight(&mut pipe.server, flight), Ok(()));
+}
+
+#[rstest]
+/// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
+/// once its Connection ID has been retired.
+fn lost_new_connection_id_of_retired_scid(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 1);
+
+    let (s_cid, s_reset_token) = test_utils::create_cid_and_reset_token(16);
+    assert_eq!(pipe.server.new_scid(&s_cid, s_reset_token, false), Ok(2));
+
+    // The packet is late, and taken to be lost.
+    let late = test_utils::emit_flight(&mut pipe.server).unwrap();
+    test_utils::trigger_ack_based_loss(&mut pipe.server, &mut pipe.client);
+
+    // It still arrives, and the client retires the Connection ID at once.
+    assert_eq!(test_utils::process_flight(&mut pipe.client, late), Ok(()));
+    assert_eq!(pipe.client.retire_dcid(2), Ok(()));
+
+    let flight = test_utils::emit_flight(&mut pipe.client).unwrap();
+    assert_eq!(test_utils::process_flight(&mut pipe.server, flight), Ok(()));
+    assert_eq!(pipe.server.retired_scids(), 1);
+
+    assert_eq!(pipe.advance(), Ok(()));
+    assert!(!pipe.server.ids.has_new_scids());
+    assert_eq!(pipe.server.local_error(), None);
+}
+
+#[rstest]
+/// Tests that the server goes on sending when the client has retired a
+/// Connection ID that it has used over several paths.
+fn retired_scid_of_several_paths(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+    let client_addr_3 = "127.0.0.1:9012".parse().unwrap();
+
+    send_from(&mut pipe, client_addr_2);
+
+    // The client moves once more, and takes another Connection ID there.
+    assert_eq!(pipe.client.retire_dcid(0), Ok(()));
+    send_from(&mut pipe, client_addr_3);
+
+    let pid = pipe
+        .server
+        .paths
+        .path_id_from_addrs(&(server_addr, client_addr_2))
+        .unwrap();
+    let path = pipe.server.paths.get(pid).unwrap();
+    assert_eq!(path.active_scid_seq, None);
+    assert!(path.probing_required());
+
+    // Nothing but Connection IDs of the client's is needed to probe both paths.
+    let flight = test_utils::emit_flight(&mut pipe.server).unwrap();
+    assert!(flight.iter().any(|(_, si)| si.to == client_addr_2));
+    assert!(flight.iter().any(|(_, si)| si.to == client_addr_3));
+}
+
 #[rstest]
 fn connection_migration_zero_length_cid(
     #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
