@@ -9170,6 +9170,15 @@ impl<F: BufFactory> Connection<F> {
             ids.find_scid_seq(dcid).ok_or(Error::InvalidState)?;
 
         if let Some(recv_pid) = recv_pid {
+            // The peer might be at an address now where it was not before, or
+            // where it could not be reached.
+            if self.is_server && self.paths.get(recv_pid)?.validation_failed() {
+                self.paths.restart_validation(
+                    recv_pid,
+                    buf_len * self.max_amplification_factor,
+                )?;
+            }
+
             // If the path observes a change of SCID used, note it.
             let recv_path = self.paths.get_mut(recv_pid)?;
 

@@ -88,6 +88,9 @@ pub enum PathEvent {
     /// received packet. Note that this event is only triggered for servers, as
     /// the client is responsible from initiating new paths. The application may
     /// then probe this new path, if desired.
+    ///
+    /// It is triggered again when a packet is received on a network path that
+    /// failed its validation before, which is then validated anew.
     New(SocketAddr, SocketAddr),
 
     /// The related network path between local `SocketAddr` and peer
@@ -384,7 +387,7 @@ impl Path {
 
     /// Returns whether this path failed its validation.
     #[inline]
-    fn validation_failed(&self) -> bool {
+    pub fn validation_failed(&self) -> bool {
         self.state == PathState::Failed
     }
 
@@ -488,6 +491,26 @@ impl Path {
     fn on_failed_validation(&mut self) {
         self.state = PathState::Failed;
         self.active = false;
+    }
+
+    /// Validates a path that failed to be validated once more, as the peer uses
+    /// it now. Until then, at most `max_send_bytes` are sent on it.
+    fn restart_validation(&mut self, max_send_bytes: usize) {
+        // If its peer address was not verified before, what has been received
+        // since is already accounted for.
+        if self.verified_peer_address {
+            self.verified_peer_address = false;
+            self.max_send_bytes = max_send_bytes;
+        }
+
+        self.state = PathState::Unknown;
+        self.in_flight_challenges.clear();
+        self.max_challenge_size = 0;
+        self.probing_lost = 0;
+        self.last_probe_lost_time = None;
+        self.failure_notified = false;
+
+        self.request_validation();
     }
 
     #[inline]
@@ -836,6 +859,20 @@ impl PathMap {
         }
 
         Ok(pid)
+    }
+
+    /// Validates a path that failed to be validated once more, and notifies the
+    /// application that it has been seen again.
+    pub fn restart_validation(
+        &mut self, path_id: usize, max_send_bytes: usize,
+    ) -> Result<()> {
+        let path = self.get_mut(path_id)?;
+        path.restart_validation(max_send_bytes);
+
+        let ev = PathEvent::New(path.local_addr, path.peer_addr);
+        self.notify_event(ev);
+
+        Ok(())
     }
 
     /// Notifies a path event to the application served by the connection.
@@ -1246,6 +1283,59 @@ mod tests {
         assert_eq!(
             path_mgr.pop_event(),
             Some(PathEvent::Validated(client_addr_2, server_addr))
+        );
+    }
+
+    #[test]
+    fn restarted_validation() {
+        let server_addr = "127.0.0.1:4321".parse().unwrap();
+        let client_addr = "127.0.0.1:1234".parse().unwrap();
+
+        let config = Config::new(crate::PROTOCOL_VERSION).unwrap();
+        let recovery_config = RecoveryConfig::from_config(&config);
+
+        let mut path = Path::new(
+            server_addr,
+            client_addr,
+            &recovery_config,
+            config.path_challenge_recv_max_queue_len,
+            true,
+            None,
+        );
+        path.verified_peer_address = true;
+        let mut path_mgr = PathMap::new(path, 2, true);
+
+        // The path was fine once, but is not anymore.
+        let data = rand::rand_u64().to_be_bytes();
+        let path = path_mgr.get_mut(0).unwrap();
+        path.add_challenge_sent(data, MIN_CLIENT_INITIAL_LEN, Instant::now());
+        path.on_failed_validation();
+        path_mgr.notify_failed_validations();
+        assert_eq!(
+            path_mgr.pop_event(),
+            Some(PathEvent::FailedValidation(server_addr, client_addr))
+        );
+
+        path_mgr.restart_validation(0, 300).unwrap();
+        assert_eq!(
+            path_mgr.pop_event(),
+            Some(PathEvent::New(server_addr, client_addr))
+        );
+
+        // It has to be verified like any other, with a new challenge.
+        let path = path_mgr.get_mut(0).unwrap();
+        assert_eq!(path.state, PathState::Unknown);
+        assert!(path.validation_requested());
+        assert!(!path.has_pending_challenge(data));
+        assert!(!path.verified_peer_address);
+        assert_eq!(path.max_send_bytes, 300);
+
+        // The application is told if it fails again.
+        path.on_failed_validation();
+        path_mgr.notify_failed_validations();
+        assert_eq!(
+            path_mgr.pop_event(),
+            Some(PathEvent::FailedValidation(server_addr, client_addr))
         );
     }
 

@@ -11600,6 +11600,100 @@ fn send_from(pipe: &mut test_utils::Pipe, addr: SocketAddr) {
     assert_eq!(test_utils::process_flight(&mut pipe.server, flight), Ok(()));
 }
 
+// Utility function.
+//
+// Lets packets pass both ways while the server sees the client at `addr`. What
+// the server sends to other addresses is lost.
+fn advance_behind_nat(pipe: &mut test_utils::Pipe, addr: SocketAddr) {
+    loop {
+        let mut up = test_utils::emit_flight(&mut pipe.client).unwrap_or_default();
+        up.iter_mut().for_each(|(_, si)| si.from = addr);
+        let mut down = Vec::new();
+
+        if !up.is_empty() {
+            assert_eq!(test_utils::process_flight(&mut pipe.server, up), Ok(()));
+        }
+
+        match test_utils::emit_flight(&mut pipe.server) {
+            Ok(flight) => down.extend(flight),
+            Err(Error::Done) => return,
+            Err(e) => panic!("server cannot send: {e:?}"),
+        }
+
+        down.retain(|(_, si)| si.to == addr);
+        down.iter_mut()
+            .for_each(|(_, si)| si.to = test_utils::Pipe::client_addr());
+
+        assert_eq!(test_utils::process_flight(&mut pipe.client, down), Ok(()));
+    }
+}
+
+// Utility function.
+fn wait_for_timeout(conn: &mut Connection) {
+    std::thread::sleep(conn.timeout().unwrap() + Duration::from_millis(1));
+
+    conn.on_timeout();
+}
+
+// Utility function.
+fn path_events(conn: &mut Connection) -> Vec<PathEvent> {
+    std::iter::from_fn(|| conn.path_event_next()).collect()
+}
+
+#[rstest]
+/// Tests that the client can come back to an address that failed to be
+/// validated.
+fn moving_to_path_that_failed_validation(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+
+    // Nobody answers there for now.
+    send_from(&mut pipe, client_addr_2);
+
+    let failed = PathEvent::FailedValidation(server_addr, client_addr_2);
+    let mut events = Vec::new();
+    while !events.contains(&failed) {
+        let _ = test_utils::emit_flight(&mut pipe.server);
+        wait_for_timeout(&mut pipe.server);
+        events.extend(path_events(&mut pipe.server));
+    }
+
+    // Packets that come from there do not validate it.
+    send_from(&mut pipe, client_addr_2);
+    assert_eq!(path_events(&mut pipe.server), [PathEvent::New(
+        server_addr,
+        client_addr_2
+    )]);
+
+    let path = pipe.server.paths.get_active().unwrap();
+    assert_eq!(path.peer_addr(), client_addr_2);
+    assert!(!path.validated());
+    assert!(!path.verified_peer_address);
+
+    test_utils::emit_flight(&mut pipe.server).unwrap();
+    let path = pipe.server.paths.get_active().unwrap();
+    assert!(path.sent_bytes <= path.recv_bytes * 3);
+
+    // Whoever is there has to answer.
+    wait_for_timeout(&mut pipe.server);
+    pipe.client.stream_send(0, &[42; 4000], false).unwrap();
+    advance_behind_nat(&mut pipe, client_addr_2);
+
+    let events = path_events(&mut pipe.server);
+    assert!(
+        events.ends_with(&[
+            PathEvent::Validated(server_addr, client_addr_2),
+            PathEvent::PeerMigrated(server_addr, client_addr_2)
+        ]),
+        "{events:?}"
+    );
+    assert_eq!(pipe.server.local_error(), None);
+}
+
 #[rstest]
 /// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
 /// once its Connection ID has been retired.
