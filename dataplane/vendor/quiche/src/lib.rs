@@ -7150,6 +7150,7 @@ impl<F: BufFactory> Connection<F> {
                 .paths
                 .iter()
                 .filter_map(|(_, p)| p.recovery.loss_detection_timer())
+                .chain(self.abandon_time())
                 .min();
 
             let key_update_timer = self.crypto_ctx[packet::Epoch::Application]
@@ -7243,6 +7244,12 @@ impl<F: BufFactory> Connection<F> {
                     self.lost_count += lost_packets;
                     self.lost_bytes += lost_bytes as u64;
 
+                    // Nothing that is sent later could show what else is lost
+                    // on a path that is not used anymore.
+                    if !p.active() && !p.under_validation() {
+                        p.abandon_at(now);
+                    }
+
                     qlog_with_type!(QLOG_METRICS, self.qlog, q, {
                         p.recovery.maybe_qlog(q, now);
                     });
@@ -7269,6 +7276,54 @@ impl<F: BufFactory> Connection<F> {
                 },
             }
         }
+
+        self.abandon_left_paths(now);
+    }
+
+    /// Returns when what is in flight on some path has to be given up.
+    ///
+    /// As long as the active path is not validated, the connection might have
+    /// to fall back on the path that it was on before.
+    fn abandon_time(&self) -> Option<Instant> {
+        self.paths.get_active().ok().filter(|p| p.validated())?;
+
+        self.paths
+            .iter()
+            .filter_map(|(_, p)| p.abandon_time())
+            .min()
+    }
+
+    /// Declares lost what is in flight on paths that have been left for long.
+    ///
+    /// Loss recovery is specific to each path, and once the peer has migrated,
+    /// nothing is sent anymore on the path it was on before which could reveal
+    /// those losses.
+    fn abandon_left_paths(&mut self, now: Instant) {
+        if self.abandon_time().is_none_or(|time| time > now) {
+            return;
+        }
+
+        let handshake_status = self.handshake_status();
+
+        for (_, p) in self.paths.iter_mut() {
+            if p.abandon_time().is_none_or(|time| time > now) {
+                continue;
+            }
+
+            trace!("{} abandons what is in flight on left path", self.trace_id);
+
+            let (lost_packets, lost_bytes) =
+                p.abandon(handshake_status, now, self.is_server);
+
+            self.lost_count += lost_packets;
+            self.lost_bytes += lost_bytes as u64;
+
+            qlog_with_type!(QLOG_METRICS, self.qlog, q, {
+                p.recovery.maybe_qlog(q, now);
+            });
+        }
+
+        self.paths.notify_failed_validations();
     }
 
     /// Requests the stack to perform path validation of the proposed 4-tuple.
@@ -9336,6 +9391,11 @@ impl<F: BufFactory> Connection<F> {
                 self.lost_count += lost_packets;
                 self.lost_bytes += lost_bytes as u64;
             }
+
+            // What is in flight there might still be acknowledged.
+            let pto = old_active_path.recovery.pto() +
+                self.recovery_config.max_ack_delay;
+            old_active_path.abandon_at(now + pto);
         }
 
         self.paths.set_active_path(path_id)

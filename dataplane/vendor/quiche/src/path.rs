@@ -41,6 +41,7 @@ use crate::Error;
 use crate::Result;
 use crate::StartupExit;
 
+use crate::packet::Epoch;
 use crate::pmtud;
 use crate::recovery;
 use crate::recovery::Bandwidth;
@@ -255,6 +256,9 @@ pub struct Path {
 
     /// Whether or not we should force eliciting of an ACK (e.g. via PING frame)
     pub needs_ack_eliciting: bool,
+
+    /// When to give up what is in flight, as the path was left for another one.
+    abandon_time: Option<Instant>,
 }
 
 impl Path {
@@ -323,6 +327,7 @@ impl Path {
             failure_notified: false,
             migrating: false,
             needs_ack_eliciting: false,
+            abandon_time: None,
         }
     }
 
@@ -488,9 +493,10 @@ impl Path {
         false
     }
 
-    fn on_failed_validation(&mut self) {
+    fn on_failed_validation(&mut self, now: Instant) {
         self.state = PathState::Failed;
         self.active = false;
+        self.abandon_at(now);
     }
 
     /// Validates a path that failed to be validated once more, as the peer uses
@@ -528,6 +534,16 @@ impl Path {
             trace_id,
         );
 
+        self.on_lost_challenges(now, is_server);
+
+        // Track PTO timeout event
+        self.total_pto_count += 1;
+
+        outcome
+    }
+
+    /// Handles the loss of the challenges that are in flight.
+    fn on_lost_challenges(&mut self, now: Instant, is_server: bool) {
         let mut lost_probe_time = None;
         self.in_flight_challenges.retain(|(_, _, sent_time)| {
             if *sent_time <= now {
@@ -564,16 +580,47 @@ impl Path {
             if self.probing_lost >= crate::MAX_PROBING_TIMEOUTS ||
                 (is_server && self.max_send_bytes < crate::MIN_PROBING_SIZE)
             {
-                self.on_failed_validation();
+                self.on_failed_validation(now);
             } else {
                 self.request_validation();
             }
         }
+    }
 
-        // Track PTO timeout event
-        self.total_pto_count += 1;
+    /// Gives up what is in flight at `time`, unless the path is used by then.
+    pub fn abandon_at(&mut self, time: Instant) {
+        self.abandon_time = Some(time);
+    }
 
-        outcome
+    /// Returns when what is in flight has to be given up, if that is the case.
+    pub fn abandon_time(&self) -> Option<Instant> {
+        self.abandon_time
+            .filter(|_| !self.active && self.recovery.bytes_in_flight() > 0)
+    }
+
+    /// Declares lost everything that is in flight on this path, so that it is
+    /// sent again on the active one.
+    pub fn abandon(
+        &mut self, handshake_status: HandshakeStatus, now: Instant,
+        is_server: bool,
+    ) -> (usize, usize) {
+        self.abandon_time = None;
+
+        let mut lost_packets = 0;
+        let mut lost_bytes = 0;
+
+        for &e in Epoch::epochs(Epoch::Initial..=Epoch::Application) {
+            let (packets, bytes) =
+                self.recovery.on_path_abandoned(e, handshake_status, now);
+
+            lost_packets += packets;
+            lost_bytes += bytes;
+        }
+
+        // It might still be worth to know whether the path can be used.
+        self.on_lost_challenges(now, is_server);
+
+        (lost_packets, lost_bytes)
     }
 
     /// Returns true if the path's recovery module hasn't processed any non-ACK
@@ -960,6 +1007,7 @@ impl PathMap {
 
         let new_active_path = self.get_mut(path_id)?;
         new_active_path.active = true;
+        new_active_path.abandon_time = None;
 
         if is_server {
             if new_active_path.validated() {
@@ -1309,7 +1357,7 @@ mod tests {
         let data = rand::rand_u64().to_be_bytes();
         let path = path_mgr.get_mut(0).unwrap();
         path.add_challenge_sent(data, MIN_CLIENT_INITIAL_LEN, Instant::now());
-        path.on_failed_validation();
+        path.on_failed_validation(Instant::now());
         path_mgr.notify_failed_validations();
         assert_eq!(
             path_mgr.pop_event(),
@@ -1331,7 +1379,7 @@ mod tests {
         assert_eq!(path.max_send_bytes, 300);
 
         // The application is told if it fails again.
-        path.on_failed_validation();
+        path.on_failed_validation(Instant::now());
         path_mgr.notify_failed_validations();
         assert_eq!(
             path_mgr.pop_event(),

@@ -11694,6 +11694,146 @@ fn moving_to_path_that_failed_validation(
     assert_eq!(pipe.server.local_error(), None);
 }
 
+// Utility function.
+fn in_flight_to(pipe: &test_utils::Pipe, addr: SocketAddr) -> usize {
+    let server_addr = test_utils::Pipe::server_addr();
+    let pid = pipe.server.paths.path_id_from_addrs(&(server_addr, addr));
+    let path = pipe.server.paths.get(pid.unwrap()).unwrap();
+
+    path.recovery.bytes_in_flight()
+}
+
+#[rstest]
+/// Tests that what was in flight when the client moved is sent again where the
+/// client is now, and that late acknowledgments of it do no harm.
+fn in_flight_on_left_path(
+    #[values("reno", "cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+    let mut buf = [0; 65535];
+
+    let client_addr = test_utils::Pipe::client_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+
+    pipe.client.stream_send(0, b"GET", true).unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+
+    // The client moves while the answer is on its way.
+    let sent = pipe.server.stream_send(0, &[42; 10000], false).unwrap();
+    let late = test_utils::emit_flight(&mut pipe.server).unwrap();
+    let cwnd = pipe.server.paths.get_active().unwrap().recovery.cwnd();
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr_2);
+
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr_2);
+    assert!(active.validated());
+    assert!(in_flight_to(&pipe, client_addr) > sent);
+
+    // A probe timeout later it is given up.
+    let left = pipe.server.abandon_time().unwrap();
+    std::thread::sleep(left.saturating_duration_since(Instant::now()));
+    pipe.server.on_timeout();
+    assert_eq!(in_flight_to(&pipe, client_addr), 0);
+    assert!(pipe.server.stats().lost >= late.len());
+
+    advance_behind_nat(&mut pipe, client_addr_2);
+    assert_eq!(pipe.client.stream_recv(0, &mut buf), Ok((sent, false)));
+
+    // It was not lost after all.
+    let spurious = pipe.server.stats().spurious_lost;
+    assert_eq!(test_utils::process_flight(&mut pipe.client, late), Ok(()));
+    advance_behind_nat(&mut pipe, client_addr_2);
+    assert_eq!(pipe.server.stats().spurious_lost, spurious);
+    assert_eq!(pipe.server.local_error(), None);
+
+    // The client finds its former path as it was when it comes back there.
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr);
+    assert!(active.recovery.cwnd() >= cwnd);
+
+    let sent = pipe.server.stream_send(0, &[42; 10000], true).unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+    assert_eq!(pipe.client.stream_recv(0, &mut buf), Ok((sent, true)));
+}
+
+#[rstest]
+/// Tests that nothing is given up when the client comes back at once.
+fn in_flight_on_path_left_for_a_moment(
+    #[values("reno", "cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+
+    let client_addr = test_utils::Pipe::client_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+
+    pipe.client.stream_send(0, b"GET", true).unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+
+    pipe.server.stream_send(0, &[42; 10000], false).unwrap();
+    let slow = test_utils::emit_flight(&mut pipe.server).unwrap();
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr_2);
+    assert!(pipe.server.abandon_time().is_some());
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+    assert_eq!(pipe.server.abandon_time(), None);
+
+    assert_eq!(test_utils::process_flight(&mut pipe.client, slow), Ok(()));
+    advance_behind_nat(&mut pipe, client_addr);
+    assert_eq!(pipe.server.stats().lost, 0);
+    assert_eq!(in_flight_to(&pipe, client_addr), 0);
+}
+
+#[rstest]
+/// Tests that what was in flight to an address that the client had for less
+/// than a round trip is sent again, while that address still is validated.
+fn in_flight_on_path_left_before_validation(
+    #[values("reno", "cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+    let mut buf = [0; 65535];
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr = test_utils::Pipe::client_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+    let client_addr_3 = "127.0.0.1:9012".parse().unwrap();
+
+    pipe.client.stream_send(0, b"GET", true).unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+
+    pipe.client.stream_send(4, &[42; 1000], true).unwrap();
+    send_from(&mut pipe, client_addr_2);
+    let sent = pipe.server.stream_send(0, &[42; 2000], true).unwrap();
+    test_utils::emit_flight(&mut pipe.server).unwrap();
+    assert!(in_flight_to(&pipe, client_addr_2) > sent);
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr_3);
+    assert_eq!(path_events(&mut pipe.server).last(), Some(
+        &PathEvent::PeerMigrated(server_addr, client_addr_3)
+    ));
+
+    let left = pipe.server.abandon_time().unwrap();
+    std::thread::sleep(left.saturating_duration_since(Instant::now()));
+    pipe.server.on_timeout();
+    advance_behind_nat(&mut pipe, client_addr_3);
+    assert_eq!(pipe.client.stream_recv(0, &mut buf), Ok((sent, true)));
+
+    // The other address is asked in vain, and does not stay in between.
+    let failed = PathEvent::FailedValidation(server_addr, client_addr_2);
+    while !path_events(&mut pipe.server).contains(&failed) {
+        wait_for_timeout(&mut pipe.server);
+        let _ = test_utils::emit_flight(&mut pipe.server);
+    }
+    assert_eq!(in_flight_to(&pipe, client_addr_2), 0);
+}
+
 #[rstest]
 /// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
 /// once its Connection ID has been retired.

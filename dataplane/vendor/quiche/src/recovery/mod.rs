@@ -234,6 +234,13 @@ pub trait RecoveryOps {
     ) -> (usize, usize);
     /// Gives back the room that the lists of packets and frames have to spare.
     fn shrink_to_fit(&mut self);
+
+    /// Declares lost everything that is in flight, as the path is not used
+    /// anymore. This tells nothing about its congestion.
+    fn on_path_abandoned(
+        &mut self, epoch: packet::Epoch, handshake_status: HandshakeStatus,
+        now: Instant,
+    ) -> (usize, usize);
     fn loss_detection_timer(&self) -> Option<Instant>;
     fn cwnd(&self) -> usize;
     fn cwnd_available(&self) -> usize;

@@ -881,6 +881,43 @@ impl RecoveryOps for LegacyRecovery {
         self.newly_acked = Vec::new();
     }
 
+    fn on_path_abandoned(
+        &mut self, epoch: Epoch, handshake_status: HandshakeStatus, now: Instant,
+    ) -> (usize, usize) {
+        let epoch = &mut self.epochs[epoch];
+
+        let mut lost_packets = 0;
+        let mut lost_bytes = 0;
+
+        // The packets are forgotten, so that acknowledgments that still arrive
+        // are not mistaken for reordering.
+        for pkt in epoch.sent_packets.drain(..) {
+            if pkt.time_acked.is_some() || pkt.time_lost.is_some() {
+                continue;
+            }
+
+            epoch.lost_frames_ack.extend(pkt.frames);
+
+            if pkt.in_flight {
+                lost_packets += 1;
+                lost_bytes += pkt.size;
+            }
+        }
+
+        epoch.time_of_last_ack_eliciting_packet = None;
+        epoch.loss_time = None;
+        epoch.loss_probes = 0;
+        epoch.in_flight_count = 0;
+
+        self.bytes_in_flight.saturating_subtract(lost_bytes, now);
+        self.congestion.lost_count += lost_packets;
+        self.pto_count = 0;
+
+        self.set_loss_detection_timer(handshake_status, now);
+
+        (lost_packets, lost_bytes)
+    }
+
     fn loss_detection_timer(&self) -> Option<Instant> {
         self.loss_timer.time
     }

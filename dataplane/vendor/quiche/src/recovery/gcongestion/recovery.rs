@@ -1031,6 +1031,51 @@ impl RecoveryOps for GRecovery {
         self.lost_reuse = Vec::new();
     }
 
+    fn on_path_abandoned(
+        &mut self, epoch: packet::Epoch, handshake_status: HandshakeStatus,
+        now: Instant,
+    ) -> (usize, usize) {
+        let epoch = &mut self.epochs[epoch];
+
+        let mut lost_packets = 0;
+        let mut lost_bytes = 0;
+
+        // The packets are forgotten, so that acknowledgments that still arrive
+        // are not mistaken for reordering.
+        for SentPacket { pkt_num, status } in epoch.sent_packets.drain(..) {
+            let SentStatus::Sent {
+                in_flight,
+                sent_bytes,
+                frames,
+                ..
+            } = status
+            else {
+                continue;
+            };
+
+            self.pacer.on_packet_neutered(pkt_num);
+            epoch.lost_frames_ack.extend(frames);
+
+            if in_flight {
+                lost_packets += 1;
+                lost_bytes += sent_bytes;
+            }
+        }
+
+        epoch.time_of_last_ack_eliciting_packet = None;
+        epoch.loss_time = None;
+        epoch.loss_probes = 0;
+        epoch.pkts_in_flight = 0;
+
+        self.bytes_in_flight.saturating_subtract(lost_bytes, now);
+        self.lost_count += lost_packets;
+        self.pto_count = 0;
+
+        self.set_loss_detection_timer(handshake_status, now);
+
+        (lost_packets, lost_bytes)
+    }
+
     fn loss_detection_timer(&self) -> Option<Instant> {
         self.loss_timer.time
     }
