@@ -621,6 +621,25 @@ impl ConnectionIdentifiers {
         self.scids.iter().map(|e| &e.cid)
     }
 
+    /// Links the identifiers of a path that has been removed to the paths that
+    /// `scid_user` and `dcid_user` return for their sequence numbers, if any.
+    pub fn unlink_path_id(
+        &mut self, path_id: usize, scid_user: impl Fn(u64) -> Option<usize>,
+        dcid_user: impl Fn(u64) -> Option<usize>,
+    ) {
+        for e in self.scids.inner.iter_mut() {
+            if e.path_id == Some(path_id) {
+                e.path_id = scid_user(e.seq);
+            }
+        }
+
+        for e in self.dcids.inner.iter_mut() {
+            if e.path_id == Some(path_id) {
+                e.path_id = dcid_user(e.seq);
+            }
+        }
+    }
+
     /// Updates the Source Connection ID entry with the provided sequence number
     /// to indicate that it is now linked to the provided path ID.
     pub fn link_scid_to_path_id(

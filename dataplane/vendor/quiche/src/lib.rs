@@ -3410,6 +3410,20 @@ impl<F: BufFactory> Connection<F> {
         // existing path.
         let recv_pid = if hdr.ty == Type::Short && self.got_peer_conn_id {
             let pkt_dcid = ConnectionId::from_ref(&hdr.dcid);
+
+            // A packet that only probes a path does not cost another one.
+            if recv_pid.is_none() && self.paths.is_full() {
+                let mut frames = payload.peek_bytes(payload.cap())?;
+                let mut migrating = false;
+
+                while frames.cap() > 0 {
+                    let frame = frame::Frame::from_bytes(&mut frames, hdr.ty)?;
+                    migrating |= !frame.probing();
+                }
+
+                self.make_room_for_new_path(migrating)?;
+            }
+
             self.get_or_create_recv_path_id(recv_pid, &pkt_dcid, buf_len, info)?
         } else {
             // During handshake, we are on the initial path.
@@ -3870,7 +3884,9 @@ impl<F: BufFactory> Connection<F> {
         self.update_tx_cap();
 
         self.recv_count += 1;
-        self.paths.get_mut(recv_pid)?.recv_count += 1;
+        let recv_path = self.paths.get_mut(recv_pid)?;
+        recv_path.recv_count += 1;
+        recv_path.last_recv_time = Some(now);
 
         let read = b.off() + aead_tag_len;
 
@@ -9424,6 +9440,32 @@ impl<F: BufFactory> Connection<F> {
         Ok(())
     }
 
+    /// Removes a path if there would be too many of them with a new one.
+    fn make_room_for_new_path(&mut self, migrating: bool) -> Result<()> {
+        let Some((pid, path)) = self.paths.make_room_for_new_path(migrating)?
+        else {
+            return Ok(());
+        };
+
+        trace!("{} removed path ID {}", self.trace_id, pid);
+
+        // Other paths might use the same identifiers.
+        let paths = &self.paths;
+        let scid_user = |seq| paths.find(|p| p.active_scid_seq == Some(seq));
+        let dcid_user = |seq| paths.find(|p| p.active_dcid_seq == Some(seq));
+
+        self.ids.unlink_path_id(pid, scid_user, dcid_user);
+
+        // Do not use the same Destination CID to send to another address.
+        if let Some(dcid_seq) = path.active_dcid_seq {
+            if !self.ids.zero_length_dcid() && dcid_user(dcid_seq).is_none() {
+                self.ids.retire_dcid(dcid_seq)?;
+            }
+        }
+
+        Ok(())
+    }
+
     /// Creates a new client-side path.
     fn create_path_on_client(
         &mut self, local_addr: SocketAddr, peer_addr: SocketAddr,
@@ -9458,6 +9500,9 @@ impl<F: BufFactory> Connection<F> {
             None,
         );
         path.active_dcid_seq = Some(dcid_seq);
+
+        self.make_room_for_new_path(false)
+            .map_err(|_| Error::OutOfIdentifiers)?;
 
         let pid = self
             .paths

@@ -224,6 +224,9 @@ pub struct Path {
     /// Number of DATAGRAM frames received on this path.
     pub dgram_recv_count: usize,
 
+    /// Last instant when a packet was received on this path.
+    pub last_recv_time: Option<Instant>,
+
     /// Total number of sent bytes over this path.
     pub sent_bytes: u64,
 
@@ -312,6 +315,7 @@ impl Path {
             received_challenges_max_len: path_challenge_recv_max_queue_len,
             sent_count: 0,
             recv_count: 0,
+            last_recv_time: None,
             retrans_count: 0,
             total_pto_count: 0,
             dgram_sent_count: 0,
@@ -366,8 +370,20 @@ impl Path {
     /// Returns whether the path is unused.
     #[inline]
     fn unused(&self) -> bool {
-        // FIXME: we should check that there is nothing in the sent queue.
         !self.active() && self.active_dcid_seq.is_none()
+    }
+
+    /// Returns whether something that was sent on the path might have to be
+    /// sent again.
+    fn unsettled(&self) -> bool {
+        self.recovery.bytes_in_flight() > 0 ||
+            self.recovery.has_lost_frames(Epoch::Application)
+    }
+
+    /// Returns whether the path is not used for now, even though it might be
+    /// later.
+    fn idle(&self) -> bool {
+        !self.active && !self.validation_requested() && !self.unsettled()
     }
 
     /// Returns whether the path requires sending a probing packet.
@@ -848,6 +864,15 @@ impl PathMap {
         self.paths.len()
     }
 
+    /// Returns the identifier of a path that matches `predicate`, if any.
+    #[inline]
+    pub fn find(&self, predicate: impl Fn(&Path) -> bool) -> Option<usize> {
+        self.paths
+            .iter()
+            .find(|(_, p)| predicate(p))
+            .map(|(pid, _)| pid)
+    }
+
     /// Returns the `Path` identifier related to the provided `addrs`.
     #[inline]
     pub fn path_id_from_addrs(
@@ -856,20 +881,41 @@ impl PathMap {
         self.addrs_to_paths.get(addrs).copied()
     }
 
+    /// Returns whether another path has to be removed to create a new one.
+    pub fn is_full(&self) -> bool {
+        self.paths.len() >= self.max_concurrent_paths
+    }
+
     /// Checks if creating a new path will not exceed the current `self.paths`
-    /// capacity. If yes, this method tries to remove one unused path. If it
-    /// fails to do so, returns [`Done`].
+    /// capacity. If yes, this method tries to remove one unused path or, if the
+    /// peer is `migrating` to the new one, the idle path on which packets have
+    /// not been received for the longest time. If it fails to do so, returns
+    /// [`Done`].
+    ///
+    /// Returns the removed path, if any, and the identifier it had.
     ///
     /// [`Done`]: enum.Error.html#variant.Done
-    fn make_room_for_new_path(&mut self) -> Result<()> {
-        if self.paths.len() < self.max_concurrent_paths {
-            return Ok(());
+    pub fn make_room_for_new_path(
+        &mut self, migrating: bool,
+    ) -> Result<Option<(usize, Path)>> {
+        if !self.is_full() {
+            return Ok(None);
         }
+
+        // It is needed again if the active path fails its validation.
+        let fallback = match self.get_active() {
+            Ok(p) if p.validated() => None,
+
+            _ => self.find_candidate_path(),
+        };
 
         let (pid_to_remove, _) = self
             .paths
             .iter()
-            .find(|(_, p)| p.unused())
+            .filter(|(pid, p)| {
+                p.unused() || migrating && p.idle() && Some(*pid) != fallback
+            })
+            .min_by_key(|(_, p)| (p.unsettled(), p.usable(), p.last_recv_time))
             .ok_or(Error::Done)?;
 
         let path = self.paths.remove(pid_to_remove);
@@ -878,7 +924,7 @@ impl PathMap {
 
         self.notify_event(PathEvent::Closed(path.local_addr, path.peer_addr));
 
-        Ok(())
+        Ok(Some((pid_to_remove, path)))
     }
 
     /// Records the provided `Path` and returns its assigned identifier.
@@ -887,12 +933,13 @@ impl PathMap {
     /// serving application, if it serves a server-side connection.
     ///
     /// If there are already `max_concurrent_paths` currently recorded, this
-    /// method tries to remove an unused `Path` first. If it fails to do so,
-    /// it returns [`Done`].
+    /// method returns [`Done`]. See `make_room_for_new_path()`.
     ///
     /// [`Done`]: enum.Error.html#variant.Done
     pub fn insert_path(&mut self, path: Path, is_server: bool) -> Result<usize> {
-        self.make_room_for_new_path()?;
+        if self.is_full() {
+            return Err(Error::Done);
+        }
 
         let local_addr = path.local_addr;
         let peer_addr = path.peer_addr;
@@ -949,12 +996,14 @@ impl PathMap {
         }
     }
 
-    /// Finds a path candidate to be active and returns its identifier.
+    /// Finds a path candidate to be active instead of the current one and returns
+    /// its identifier. This is the path on which the peer has been seen last.
     pub fn find_candidate_path(&self) -> Option<usize> {
         // TODO: also consider unvalidated paths if there are no more validated.
         self.paths
             .iter()
-            .find(|(_, p)| p.usable())
+            .filter(|(_, p)| !p.active && p.usable())
+            .max_by_key(|(_, p)| p.last_recv_time)
             .map(|(pid, _)| pid)
     }
 

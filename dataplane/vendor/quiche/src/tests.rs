@@ -11835,6 +11835,147 @@ fn in_flight_on_path_left_before_validation(
 }
 
 #[rstest]
+/// Tests that the client can move any number of times, whether it provides
+/// Connection IDs for that or not.
+fn migrating_more_often_than_there_are_paths(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+    #[values(true, false)] spare_cids: bool,
+) {
+    const LIMIT: usize = 3;
+
+    let mut pipe = pipe_for_moving_client(
+        cc_algorithm_name,
+        LIMIT as u64,
+        if spare_cids { LIMIT - 1 } else { 0 },
+    );
+    let mut buf = [0; 65535];
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr = test_utils::Pipe::client_addr();
+
+    // It also comes back to an address that is forgotten by then.
+    let moves = (0..5 * LIMIT as u16)
+        .map(|i| SocketAddr::new(client_addr.ip(), 20000 + i))
+        .chain([client_addr]);
+
+    for (i, addr) in moves.enumerate() {
+        while spare_cids && pipe.client.scids_left() > 0 {
+            let (cid, token) = test_utils::create_cid_and_reset_token(16);
+            pipe.client.new_scid(&cid, token, false).unwrap();
+        }
+
+        let stream_id = 4 * i as u64;
+        pipe.client.stream_send(stream_id, b"GET", true).unwrap();
+        advance_behind_nat(&mut pipe, addr);
+
+        let events = path_events(&mut pipe.server);
+        assert_eq!(
+            events.last(),
+            Some(&PathEvent::PeerMigrated(server_addr, addr))
+        );
+        assert!(pipe.server.paths.len() <= LIMIT);
+
+        pipe.server.stream_send(stream_id, b"OK", true).unwrap();
+        advance_behind_nat(&mut pipe, addr);
+        assert_eq!(pipe.client.stream_recv(stream_id, &mut buf), Ok((2, true)));
+
+        // No identifier is left to a path that is gone.
+        let (ids, paths) = (&pipe.server.ids, &pipe.server.paths);
+        for (_, path) in paths.iter() {
+            let dcid_seq = path.active_dcid_seq.unwrap();
+            let pid = ids.get_dcid(dcid_seq).unwrap().path_id.unwrap();
+            assert_eq!(paths.get(pid).unwrap().active_dcid_seq, Some(dcid_seq));
+        }
+    }
+
+    assert_eq!(pipe.client.retired_scids() > 0, spare_cids);
+}
+
+#[rstest]
+/// Tests that a path that is used for now does not have to make room.
+fn migrating_while_paths_are_validated(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 3, 2);
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr = test_utils::Pipe::client_addr();
+    let spoofed_addrs = [5678, 9012, 8908]
+        .map(|port| SocketAddr::new("127.0.0.2".parse().unwrap(), port));
+
+    // Somebody sends the client's packets on from elsewhere.
+    for addr in spoofed_addrs {
+        pipe.client.send_ack_eliciting().unwrap();
+        let flight = test_utils::emit_flight(&mut pipe.client).unwrap();
+
+        for (mut pkt, si) in flight {
+            let info = RecvInfo {
+                from: addr,
+                to: si.to,
+            };
+            let _ = pipe.server.recv(&mut pkt, info);
+        }
+        let _ = test_utils::emit_flight(&mut pipe.server);
+    }
+
+    let events = path_events(&mut pipe.server);
+    assert!(events.contains(&PathEvent::New(server_addr, spoofed_addrs[1])));
+    assert!(!events.contains(&PathEvent::New(server_addr, spoofed_addrs[2])));
+    assert!(!events
+        .iter()
+        .any(|event| matches!(event, PathEvent::Closed(..))));
+
+    // The client is still served where it is.
+    pipe.client.stream_send(0, b"GET", true).unwrap();
+    advance_behind_nat(&mut pipe, client_addr);
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr);
+
+    // And can move once it is known that nobody is at those addresses.
+    let failed =
+        spoofed_addrs.map(|addr| PathEvent::FailedValidation(server_addr, addr));
+    let mut events = Vec::new();
+    while !failed[..2].iter().all(|event| events.contains(event)) {
+        wait_for_timeout(&mut pipe.server);
+        let _ = test_utils::emit_flight(&mut pipe.server);
+        events.extend(path_events(&mut pipe.server));
+    }
+
+    pipe.client.stream_send(4, b"GET", true).unwrap();
+    advance_behind_nat(&mut pipe, spoofed_addrs[2]);
+    assert_eq!(path_events(&mut pipe.server).last(), Some(
+        &PathEvent::PeerMigrated(server_addr, spoofed_addrs[2])
+    ));
+}
+
+#[rstest]
+/// Tests that the connection falls back on the path on which the client has been
+/// seen last.
+fn failed_migration_from_later_path(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+    let spoofed_addr = "127.0.0.1:6666".parse().unwrap();
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr_2);
+
+    send_from(&mut pipe, spoofed_addr);
+
+    let failed = PathEvent::FailedValidation(server_addr, spoofed_addr);
+    while !path_events(&mut pipe.server).contains(&failed) {
+        let _ = test_utils::emit_flight(&mut pipe.server);
+        wait_for_timeout(&mut pipe.server);
+    }
+
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr_2);
+}
+
+#[rstest]
 /// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
 /// once its Connection ID has been retired.
 fn lost_new_connection_id_of_retired_scid(
