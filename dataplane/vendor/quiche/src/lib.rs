@@ -8958,7 +8958,7 @@ impl<F: BufFactory> Connection<F> {
                     return Err(Error::InvalidState);
                 }
 
-                let mut retired_path_ids = SmallVec::new();
+                let mut retired_path_ids = SmallVec::<[(u64, usize); 1]>::new();
 
                 // Retire pending path IDs before propagating the error code to
                 // make sure retired connection IDs are not in use anymore.
@@ -8970,13 +8970,25 @@ impl<F: BufFactory> Connection<F> {
                     &mut retired_path_ids,
                 );
 
-                for (dcid_seq, pid) in retired_path_ids {
-                    let path = self.paths.get_mut(pid)?;
+                // Several paths might use a DCID, and there might be fewer new
+                // ones. The active path cannot do without.
+                let mut retired = SmallVec::<[(bool, usize, u64); 1]>::new();
 
-                    // Maybe the path already switched to another DCID.
-                    if path.active_dcid_seq != Some(dcid_seq) {
-                        continue;
+                if !retired_path_ids.is_empty() {
+                    for (pid, p) in self.paths.iter() {
+                        if let Some(&(dcid_seq, _)) = retired_path_ids
+                            .iter()
+                            .find(|(seq, _)| p.active_dcid_seq == Some(*seq))
+                        {
+                            retired.push((!p.active(), pid, dcid_seq));
+                        }
                     }
+
+                    retired.sort_unstable();
+                }
+
+                for (_, pid, dcid_seq) in retired {
+                    let path = self.paths.get_mut(pid)?;
 
                     if let Some(new_dcid_seq) =
                         self.ids.lowest_available_dcid_seq()

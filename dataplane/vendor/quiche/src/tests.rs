@@ -11976,6 +11976,39 @@ fn failed_migration_from_later_path(
 }
 
 #[rstest]
+/// Tests that the active path gets another Connection ID when the one that it
+/// shares with other paths has to be retired.
+fn retired_dcid_of_several_paths(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 2, 0);
+    let mut buf = [0; 65535];
+
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+
+    pipe.client.send_ack_eliciting().unwrap();
+    advance_behind_nat(&mut pipe, client_addr_2);
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr_2);
+    assert_eq!(active.active_dcid_seq, Some(0));
+
+    let (cid, reset_token) = test_utils::create_cid_and_reset_token(16);
+    let frames = [frame::Frame::NewConnectionId {
+        seq_num: 1,
+        retire_prior_to: 1,
+        conn_id: cid.to_vec(),
+        reset_token: reset_token.to_be_bytes(),
+    }];
+    assert!(pipe
+        .send_pkt_to_server(Type::Short, &frames, &mut buf)
+        .is_ok());
+
+    let active = pipe.server.paths.get_active().unwrap();
+    assert_eq!(active.peer_addr(), client_addr_2);
+    assert_eq!(active.active_dcid_seq, Some(1));
+}
+
+#[rstest]
 /// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
 /// once its Connection ID has been retired.
 fn lost_new_connection_id_of_retired_scid(
