@@ -5349,6 +5349,15 @@ impl<F: BufFactory> Connection<F> {
                 // header fits: it would carry no data but still advance the
                 // peer's largest received offset.
                 if len == 0 && !fin {
+                    // What was to be retransmitted might have been acked in the
+                    // meantime, in which case there is nothing to wait for.
+                    if !stream.is_flushable() {
+                        let priority_key = Arc::clone(&stream.priority_key);
+                        self.streams.remove_flushable(&priority_key);
+
+                        continue;
+                    }
+
                     stream_data_skipped = true;
 
                     // Rotate incremental streams so a stream whose header

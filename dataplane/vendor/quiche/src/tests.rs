@@ -12009,6 +12009,38 @@ fn retired_dcid_of_several_paths(
 }
 
 #[rstest]
+/// Tests that a stream whose data has been acked before it was sent again does
+/// not keep other streams from sending.
+fn acked_before_retransmission(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 2, 0);
+    let mut buf = [0; 65535];
+
+    pipe.client.stream_send(0, b"GET", true).unwrap();
+    pipe.client.stream_send(4, b"GET", true).unwrap();
+    assert_eq!(pipe.advance(), Ok(()));
+
+    pipe.server.stream_priority(0, 0, false).unwrap();
+    pipe.server.stream_send(0, &[42; 1000], false).unwrap();
+    let late = test_utils::emit_flight(&mut pipe.server).unwrap();
+
+    // It is to be sent again, but there is no room for it.
+    wait_for_timeout(&mut pipe.server);
+    let _ = pipe.server.send(&mut buf[..30]);
+    assert!(pipe.server.streams.has_flushable());
+
+    assert_eq!(test_utils::process_flight(&mut pipe.client, late), Ok(()));
+    let acks = test_utils::emit_flight(&mut pipe.client).unwrap();
+    assert_eq!(test_utils::process_flight(&mut pipe.server, acks), Ok(()));
+
+    pipe.server.stream_send(4, &[42; 1000], true).unwrap();
+    assert_eq!(pipe.advance(), Ok(()));
+    assert_eq!(pipe.client.stream_recv(4, &mut buf), Ok((1000, true)));
+    assert!(!pipe.server.streams.has_flushable());
+}
+
+#[rstest]
 /// Tests that the loss of a NEW_CONNECTION_ID frame does not matter anymore
 /// once its Connection ID has been retired.
 fn lost_new_connection_id_of_retired_scid(
