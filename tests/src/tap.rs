@@ -17,7 +17,8 @@ pub struct Tap {
     pub address: SocketAddr,
     /// The client's address as the gateway sees it.
     pub source: SocketAddr,
-    /// The other address that datagrams can be sent from; nobody answers there.
+    /// The other address that datagrams can be sent from; nobody answers there, unless the
+    /// client moves in.
     pub stranger: SocketAddr,
     back: Arc<UdpSocket>,
     orders: watch::Sender<Orders>,
@@ -33,6 +34,8 @@ struct Orders {
     deaf: bool,
     /// Nothing of the client's reaches the gateway.
     mute: bool,
+    /// The client is where the stranger was.
+    moved: bool,
 }
 
 #[derive(Default)]
@@ -57,7 +60,7 @@ impl Tap {
         let client = Arc::new(Mutex::new(None));
         let mut tasks = JoinSet::new();
         tasks.spawn({
-            let (front, back) = (front.clone(), back.clone());
+            let (front, back, aside) = (front.clone(), back.clone(), aside.clone());
             let (client, heard, orders) = (client.clone(), heard.clone(), orders.clone());
             async move {
                 let mut buffer = vec![0; LONGEST_DATAGRAM];
@@ -87,24 +90,29 @@ impl Tap {
                 }
             }
         });
-        tasks.spawn({
-            let (back, heard, orders) = (back.clone(), heard.clone(), orders.clone());
-            async move {
+        for (side, strange) in [(back.clone(), false), (aside, true)] {
+            let (front, client) = (front.clone(), client.clone());
+            let (heard, orders) = (heard.clone(), orders.clone());
+            tasks.spawn(async move {
                 let mut buffer = vec![0; LONGEST_DATAGRAM];
                 loop {
                     // An error tells of a port that is closed by now.
-                    let Ok((length, _)) = back.recv_from(&mut buffer).await else {
+                    let Ok((length, _)) = side.recv_from(&mut buffer).await else {
                         continue;
                     };
                     let datagram = buffer[..length].to_vec();
-                    heard
-                        .down
-                        .lock()
-                        .expect("no panic holds it")
-                        .push(datagram.clone());
-                    let to = *client.lock().expect("no panic holds it");
+                    if !strange {
+                        heard
+                            .down
+                            .lock()
+                            .expect("no panic holds it")
+                            .push(datagram.clone());
+                    }
+                    let (to, order) =
+                        (*client.lock().expect("no panic holds it"), *orders.borrow());
                     if let Some(to) = to
-                        && !orders.borrow().deaf
+                        && !order.deaf
+                        && (order.moved || !strange)
                     {
                         let front = front.clone();
                         tokio::spawn(async move {
@@ -113,8 +121,8 @@ impl Tap {
                         });
                     }
                 }
-            }
-        });
+            });
+        }
         Self {
             address,
             source,
@@ -130,6 +138,14 @@ impl Tap {
     pub fn divert(&self, datagrams: u64) {
         self.orders
             .send_modify(|orders| orders.diverted = datagrams);
+    }
+
+    /// The stranger's address is the client's from now on.
+    pub fn move_in(&self) {
+        self.orders.send_modify(|orders| {
+            orders.diverted = u64::MAX;
+            orders.moved = true;
+        });
     }
 
     /// Nothing of the gateway's reaches the client from now on.

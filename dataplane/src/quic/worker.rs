@@ -12,7 +12,6 @@ mod delayed_ack;
 mod drain;
 mod farewell;
 mod first_flight;
-mod former;
 mod ids;
 mod mtu;
 mod pacer;
@@ -20,7 +19,6 @@ mod paths;
 mod record;
 mod refusal;
 mod rest;
-mod sidestep;
 mod turn;
 mod unvalidated;
 

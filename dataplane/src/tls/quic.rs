@@ -106,9 +106,9 @@ const DATAGRAMS_SENT: usize = 64;
 const MAX_RECV_UDP_PAYLOAD: usize = 1_500;
 /// Control, QPACK encoder and decoder, and what grease needs (RFC 9114 6.2).
 const MAX_STREAMS_UNI: u64 = 8;
-/// Also the number of addresses that quiche remembers of a client. It forgets none of them
-/// while the connection lives, so this is how often a client's address may change. From 64
-/// on it would take a byte more, of which there are few: see [`LARGEST`].
+/// Also the number of addresses that quiche knows of a client: its moves, and those that others
+/// pretend, are followed while one of them is idle. From 64 on it would take a byte more, of
+/// which there are few: see [`LARGEST`].
 pub(crate) const ACTIVE_CONNECTION_IDS: u64 = 63;
 /// Lost probes after which a size is taken to be too large.
 const MTU_PROBES: u8 = 3;

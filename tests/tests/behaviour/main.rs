@@ -24,6 +24,7 @@ mod grpc_admin;
 mod hostile;
 mod keys;
 mod long_life;
+mod moves;
 mod path_events;
 mod protocol_errors;
 mod rebind;

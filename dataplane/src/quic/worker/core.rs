@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{
     aead::Usage, coalesced, delayed_ack::DelayedAck, farewell::Farewell, first_flight::FirstFlight,
-    former::Former, ids::Ids, mtu::Mtu, pacer::Pacer, paths, sidestep, unvalidated::Unvalidated,
+    ids::Ids, mtu::Mtu, pacer::Pacer, paths, unvalidated::Unvalidated,
 };
 use crate::{
     quic::{
@@ -46,8 +46,6 @@ pub(crate) struct Core {
     pub(super) initial: Option<Vec<u8>>,
     /// The client has retired connection IDs.
     retired: bool,
-    /// Addresses that the client had before.
-    former: Former,
     pub(super) aead: Usage,
     farewell: Farewell,
     /// Until the handshake is complete.
@@ -82,7 +80,6 @@ impl Core {
             ids,
             initial: Some(initial),
             retired: false,
-            former: Former::default(),
             aead: Usage::default(),
             farewell: Farewell::default(),
             first_flight: Some(Box::default()),
@@ -241,27 +238,15 @@ impl Core {
         self.ids.supply(shared, &mut qconn);
         while qconn.retired_scid_next().is_some() {}
         while let Some(event) = qconn.path_event_next() {
-            // The outcome of a probe of ours, which went to where the client is now.
-            let ours = match event {
-                PathEvent::Validated(_, peer) | PathEvent::FailedValidation(_, peer) => {
-                    self.former.has(peer)
-                }
-                _ => false,
-            };
-            if !ours {
-                paths::note(shared, &event);
-            }
+            paths::note(shared, &event);
             match event {
                 PathEvent::PeerMigrated(local, peer) => {
-                    let from = paths::migrated(shared, local, peer);
-                    self.former.migrated(&mut qconn, local, from, peer);
+                    paths::migrated(shared, local, peer);
                     self.mtu.migrated();
                 }
                 PathEvent::New(..) => self.mtu.validating(true),
-                PathEvent::Validated(..) => self.mtu.validating(false),
-                PathEvent::FailedValidation(local, peer) => {
+                PathEvent::Validated(..) | PathEvent::FailedValidation(..) => {
                     self.mtu.validating(false);
-                    self.former.failed(&mut qconn, local, peer);
                 }
                 PathEvent::PmtuUpdated { peer, pmtu, .. } if peer == shared.peer.get() => {
                     self.mtu.found(pmtu);
@@ -323,13 +308,12 @@ impl Core {
                 if qconn.local_error().is_some() && qconn.is_established() {
                     self.farewell.keep(&room[..len], info.from, info.to);
                 }
-                let to = self.former.reachable(info.to, shared.peer.get());
-                if let Some(via) = vias.of(to) {
+                if let Some(via) = vias.of(info.to) {
                     let (way, datagram) = (Way::ToClient, &room[..len]);
-                    relay.send(via.relay, way, to, via.local, datagram, metrics);
+                    relay.send(via.relay, way, info.to, via.local, datagram, metrics);
                     relayed += 1;
                 } else if socket.serves(info.from) {
-                    egress.push(len, info.from, to);
+                    egress.push(len, info.from, info.to);
                     if self.mtu.is_probe(len) {
                         egress.end_message();
                     }
@@ -338,7 +322,7 @@ impl Core {
                     other.transmit(|egress| {
                         if let Some(other_room) = egress.room() {
                             other_room[..len].copy_from_slice(&room[..len]);
-                            egress.push(len, info.from, to);
+                            egress.push(len, info.from, info.to);
                         }
                     });
                 }
@@ -352,13 +336,9 @@ impl Core {
     /// Tells a client that goes on sending once more that the connection is closed.
     pub(super) fn repeat_farewell(&mut self) {
         let Self {
-            shared,
-            farewell,
-            former,
-            ..
+            shared, farewell, ..
         } = self;
         if let Some((datagram, from, to)) = farewell.answer() {
-            let to = former.reachable(to, shared.peer.get());
             send_copy(shared, datagram, from, to);
         }
     }
@@ -499,7 +479,7 @@ fn next_datagram(
     qconn: &mut QuicheConnection,
     room: &mut [u8],
 ) -> Option<(usize, quiche::SendInfo)> {
-    match sidestep::send(qconn, room) {
+    match qconn.send(room) {
         Ok(sent) => Some(sent),
         Err(quiche::Error::Done) => None,
         Err(error) => {

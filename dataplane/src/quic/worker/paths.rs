@@ -27,11 +27,11 @@ pub(super) fn note(shared: &Shared, event: &PathEvent) {
     push(shared, noted);
 }
 
-/// Writes a validated change of address down. Returns the address before.
-pub(super) fn migrated(shared: &Shared, local: SocketAddr, peer: SocketAddr) -> SocketAddr {
+/// Writes a validated change of address down.
+pub(super) fn migrated(shared: &Shared, local: SocketAddr, peer: SocketAddr) {
     let from = shared.peer.replace(peer);
     if from == peer {
-        return from;
+        return;
     }
     shared.endpoint.host.metrics().path_changed();
     push(
@@ -49,26 +49,12 @@ pub(super) fn migrated(shared: &Shared, local: SocketAddr, peer: SocketAddr) -> 
             to: peer.to_string(),
         });
     }
-    from
 }
 
 /// At the end: paths of which nobody knows whether the client was there.
 pub(super) fn unresolved(shared: &Shared) {
-    let open: Vec<v1::PathEvent> = {
-        let audit = shared.audit.borrow();
-        let settled = |new: &v1::PathEvent| {
-            audit.path_events.iter().any(|event| {
-                let outcome = [Kind::Validated, Kind::ValidationFailed, Kind::PeerMigrated];
-                outcome.contains(&event.kind())
-                    && (&event.local, &event.peer) == (&new.local, &new.peer)
-            })
-        };
-        let new = audit.path_events.iter();
-        new.filter(|event| event.kind() == Kind::New && !settled(event))
-            .cloned()
-            .collect()
-    };
-    for event in open {
+    let unresolved = open(&shared.audit.borrow().path_events);
+    for event in unresolved {
         push(
             shared,
             v1::PathEvent {
@@ -77,6 +63,23 @@ pub(super) fn unresolved(shared: &Shared) {
             },
         );
     }
+}
+
+/// The paths that were seen, and then neither validated nor given up. One that was given up
+/// may be seen again.
+fn open(events: &[v1::PathEvent]) -> Vec<v1::PathEvent> {
+    let mut open: Vec<v1::PathEvent> = Vec::new();
+    for event in events {
+        let known = |new: &v1::PathEvent| (&new.local, &new.peer) == (&event.local, &event.peer);
+        match event.kind() {
+            Kind::New => open.push(event.clone()),
+            Kind::Validated | Kind::ValidationFailed | Kind::PeerMigrated => {
+                open.retain(|new| !known(new));
+            }
+            _ => {}
+        }
+    }
+    open
 }
 
 fn of(kind: Kind, local: SocketAddr, peer: SocketAddr) -> v1::PathEvent {
@@ -106,3 +109,22 @@ fn age(shared: &Shared) -> u64 {
 
 /// A client that changes its address all the time does not make the record grow.
 const MOST_NOTED: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_seen_again_is_open_until_it_is_settled_again() {
+        let local = "192.0.2.1:443".parse().expect("an address");
+        let path = |kind, port| of(kind, local, SocketAddr::from(([198, 51, 100, 7], port)));
+        let mut events = vec![path(Kind::New, 1), path(Kind::New, 2)];
+        assert_eq!(open(&events), events);
+        events.push(path(Kind::ValidationFailed, 1));
+        assert_eq!(open(&events), [path(Kind::New, 2)]);
+        events.push(path(Kind::New, 1));
+        assert_eq!(open(&events), [path(Kind::New, 2), path(Kind::New, 1)]);
+        events.extend([path(Kind::Validated, 2), path(Kind::PeerMigrated, 1)]);
+        assert_eq!(open(&events), []);
+    }
+}
