@@ -2017,8 +2017,11 @@ impl<F: BufFactory> Connection<F> {
 
         let max_rx_data = config.local_transport_params.initial_max_data;
 
-        let scid_as_hex: Vec<String> =
-            scid.iter().map(|b| format!("{b:02x}")).collect();
+        let digit = |v| char::from_digit(u32::from(v), 16).unwrap_or_default();
+        let scid_as_hex: String = scid
+            .iter()
+            .flat_map(|b| [digit(b >> 4), digit(b & 0xf)])
+            .collect();
 
         let reset_token = if is_server {
             config.local_transport_params.stateless_reset_token
@@ -2064,7 +2067,7 @@ impl<F: BufFactory> Connection<F> {
 
             ids,
 
-            trace_id: scid_as_hex.join(""),
+            trace_id: scid_as_hex,
 
             pkt_num_spaces: [
                 packet::PktNumSpace::new(),
