@@ -99,7 +99,7 @@ impl Shared {
         peer: SocketAddr,
         handshake: HandshakeInfo,
     ) -> Self {
-        let hex = scid.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = stats::hex(&scid);
         Self {
             endpoint,
             handle,

@@ -114,8 +114,10 @@ fn client_certificate(ssl: &SslRef, certificate: &X509) -> v1::ClientCertificate
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |value| char::from_digit(value, 16).unwrap_or_default();
+    let digits = |byte: &u8| [digit(u32::from(byte >> 4)), digit(u32::from(byte & 0xf))];
+    bytes.iter().flat_map(digits).collect()
 }
 
 /// `XN_FLAG_RFC2253`.

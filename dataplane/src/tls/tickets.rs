@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use boring::{
-    hash::MessageDigest, rand::rand_bytes, sha::Sha256, ssl::SslContextBuilder, symm::Cipher,
-};
+use boring::{hash::MessageDigest, sha::Sha256, ssl::SslContextBuilder, symm::Cipher};
+use rand::RngExt as _;
 
 use crate::{
     snapshot::TicketKey,
@@ -65,7 +64,7 @@ fn set_up(
 ) -> Option<TicketKeyCallbackResult> {
     if making {
         *name = key.name;
-        rand_bytes(iv).ok()?;
+        *iv = rand::rng().random();
         cipher
             .init_encrypt(&Cipher::aes_128_cbc(), &key.aes, iv)
             .ok()?;

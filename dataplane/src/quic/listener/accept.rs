@@ -6,6 +6,7 @@ use std::{
 };
 
 use quiche::{ConnectionId, RetryConnectionIds};
+use rand::RngExt as _;
 
 use super::Listener;
 use crate::quic::{
@@ -87,10 +88,8 @@ impl Listener {
     ) -> Option<InitialConnection> {
         let endpoint = &self.endpoint;
         let handle = endpoint.host.vacant();
-        let mut nonce = [0; 8];
-        boring::rand::rand_bytes(&mut nonce).ok()?;
         // The low bits count on from a random start.
-        let nonce = u64::from_be_bytes(nonce);
+        let nonce = rand::rng().random();
         let (scid, reset) = endpoint.new_connection_id(handle, nonce);
         let id = ConnectionId::from_ref(&scid);
         let mut settings = self.settings.borrow_mut();
