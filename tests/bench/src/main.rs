@@ -135,7 +135,8 @@ impl Run {
                 for run in 0..runs {
                     match scenario.run(&tools, &mut server, effort) {
                         Ok((number, along)) => {
-                            let next = scenarios.get(index + 1).zip(along);
+                            let next = scenarios.get(index + 1);
+                            let next = next.filter(|next| next.comes_along()).zip(along);
                             for (row, number) in [(scenario, number)].into_iter().chain(next) {
                                 eprintln!(
                                     "{:<13} {:<13} {number:9.2} {}",
