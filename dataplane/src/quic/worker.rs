@@ -164,15 +164,17 @@ impl<A: ApplicationOverQuic> Running<A> {
         // The handshake's last packets may have brought requests along.
         let mut received = true;
         loop {
+            let now = Instant::now();
             if core.receive() {
-                rest.disturb(Instant::now());
+                rest.disturb(now);
                 received = true;
             }
             core.execute_commands();
-            if !core.complete && core.expire(Instant::now()) || core.is_over() {
+            if !core.complete && core.expire(now) || core.is_over() {
                 return Ok(());
             }
             if !core.complete && shared.qconn.borrow().is_established() {
+                // After the work that completed it.
                 core.established(Instant::now());
                 core.announce();
             }
@@ -188,28 +190,25 @@ impl<A: ApplicationOverQuic> Running<A> {
             if core.spare_keys() {
                 return Ok(());
             }
-            if drain.advance(&shared, application, Instant::now())? {
+            if drain.advance(&shared, application, now)? {
                 return Ok(());
             }
             core.look_after();
-            let mut deadline = drain.deadline(&shared);
-            if !core.complete {
-                let complete = shared.handshake.borrow().deadline();
-                deadline = deadline.into_iter().chain(complete).min();
-            }
             let answers_follow = application.answers_follow() && core.complete;
-            if core.delayed_ack.waits(answers_follow, Instant::now()) {
-                deadline = deadline
-                    .into_iter()
-                    .chain(core.delayed_ack.deadline())
-                    .min();
+            let acknowledge = if core.delayed_ack.waits(answers_follow, now) {
+                core.delayed_ack.deadline()
             } else {
                 core.transmit();
-            }
-            if core.complete {
-                rest.begin(&mut shared.qconn.borrow_mut(), application, Instant::now());
-                deadline = deadline.into_iter().chain(rest.deadline()).min();
-            }
+                None
+            };
+            let stage = if core.complete {
+                rest.begin(&mut shared.qconn.borrow_mut(), application, now);
+                rest.deadline()
+            } else {
+                shared.handshake.borrow().deadline()
+            };
+            let deadlines = [drain.deadline(&shared), acknowledge, stage];
+            let deadline = deadlines.into_iter().flatten().min();
             if let Some(data) = core.wait(deadline, application.wait_for_data()).await {
                 data?;
             }
