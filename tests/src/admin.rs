@@ -118,6 +118,12 @@ impl Admin {
         })
     }
 
+    /// The ID of a client's live connection.
+    pub async fn id_from(&self, peer: SocketAddr) -> String {
+        let id = self.connection_from(peer).await["id"].take();
+        id.as_str().expect("a string").to_owned()
+    }
+
     pub async fn connection(&self, id: &str) -> Value {
         self.read(&format!("/v1/connections/{id}")).await
     }

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -57,6 +58,15 @@ impl H3 {
         let mut transport = quinn::TransportConfig::default();
         transport.max_idle_timeout(Some(quinn::VarInt::from_u32(60_000).into()));
         Self::connect_with(target, transport).await
+    }
+
+    /// One that says something each `interval`, as browsers do: who only listens cannot show a
+    /// new address.
+    pub async fn connect_alive(target: &Target, interval: Duration) -> Self {
+        let mut transport = quinn::TransportConfig::default();
+        transport.keep_alive_interval(Some(interval));
+        let connected = Self::connect_with(target, transport).await;
+        connected.expect("the gateway answers")
     }
 
     /// With transport settings, such as flow-control windows, of the test's choice.

@@ -11,13 +11,6 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tidegate_tests::{Gateway, H3, Target, Tcp, Upstream, Wire, eventually, heavy, within};
 
-async fn id_of(gateway: &Gateway, peer: std::net::SocketAddr) -> String {
-    gateway.admin().connection_from(peer).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
-}
-
 async fn begin(gateway: &Gateway, path: &str, body: Value) -> Response {
     let request = gateway.admin().request(Method::POST, path).json(&body);
     request.send().await.expect("the admin API answers")
@@ -65,7 +58,7 @@ async fn a_qlog_shows_what_happens_until_the_connection_ends() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let response = qlog_of(&gateway, &id, json!({})).await;
     client.get("/bytes/50000").await;
     drop(client);
@@ -85,7 +78,7 @@ async fn it_comes_while_it_is_written() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let mut stream = qlog_of(&gateway, &id, json!({"level": "core"}))
         .await
         .bytes_stream();
@@ -116,7 +109,7 @@ async fn it_ends_when_its_time_is_over_or_when_it_is_long_enough() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let timed = whole(qlog_of(&gateway, &id, json!({"duration_ms": 300})).await).await;
     assert_eq!(reason(&timed), "duration");
     let response = qlog_of(&gateway, &id, json!({"max_bytes": 20_000})).await;
@@ -134,7 +127,7 @@ async fn a_slow_reader_is_told_what_it_missed_and_holds_nobody_up() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let body = json!({"max_bytes": 1 << 30, "level": "extra"});
     let mut unread = qlog_of(&gateway, &id, body).await.bytes_stream();
     // Much more than sockets hold.
@@ -173,10 +166,10 @@ async fn what_cannot_be_captured_is_refused_with_the_reason() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let mut tcp = gateway.h2().await;
     tcp.get("/").await;
-    let over_tcp = id_of(&gateway, tcp.local_address()).await;
+    let over_tcp = gateway.admin().id_from(tcp.local_address()).await;
     let _first = qlog_of(&gateway, &id, json!({})).await;
     for (id, body, status, part) in [
         ("edge.0.9999.1", json!({}), 404, "edge.0.9999.1"),
@@ -219,7 +212,7 @@ async fn the_next_connection_is_shown_from_its_first_packet_on() {
     let response = begin(&gateway, "/v1/connections/next/qlog", body).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let other = gateway.h3().await;
     other.get("/").await;
     drop(client);
@@ -303,7 +296,7 @@ async fn captures_are_there_over_grpc() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let mut api = AdminClient::connect(format!("http://{}", gateway.admin().address))
         .await
         .expect("the admin port answers");

@@ -6,13 +6,6 @@ use quinn::ConnectionError;
 use serde_json::{Value, json};
 use tidegate_tests::{Close, Gateway, H3, Tcp, Upstream, Wire, eventually, within};
 
-async fn id_of(gateway: &Gateway, peer: std::net::SocketAddr) -> String {
-    gateway.admin().connection_from(peer).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_client_sees_the_application_code_and_reason_at_once() {
     let upstream = Upstream::start().await;
@@ -21,7 +14,7 @@ async fn the_client_sees_the_application_code_and_reason_at_once() {
     for attempt in 0..5u64 {
         let client = gateway.h3().await;
         client.get("/").await;
-        let id = id_of(&gateway, client.local_address()).await;
+        let id = gateway.admin().id_from(client.local_address()).await;
         let close = Close {
             send_application_close: true,
             error_code: 0x1000 + attempt,
@@ -75,7 +68,7 @@ async fn a_transport_close_is_one() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     // RFC 9000 20.1: CONNECTION_REFUSED.
     let close = Close {
         send_application_close: false,
@@ -114,7 +107,7 @@ async fn a_close_takes_its_requests_with_it() {
         (upstream.active() == 1).then_some(())
     })
     .await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let close = Close {
         send_application_close: true,
         error_code: 0x100,
@@ -135,7 +128,7 @@ async fn tcp_connections_are_closed_by_the_same_command() {
         for wire in [Wire::H1, Wire::H2] {
             let mut client = Tcp::connect(&target, wire).await;
             assert_eq!(client.get("/").await.status, 200);
-            let id = id_of(&gateway, client.local_address()).await;
+            let id = gateway.admin().id_from(client.local_address()).await;
             let close = Close {
                 send_application_close: true,
                 error_code: 0x100,
@@ -158,7 +151,7 @@ async fn unknown_connections_are_not_found_and_nothing_is_closed() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = id_of(&gateway, client.local_address()).await;
+    let id = gateway.admin().id_from(client.local_address()).await;
     let (slot, generation) = id.rsplit_once('.').expect("an id has four parts");
     let another_generation = format!(
         "{slot}.{}",
@@ -277,7 +270,7 @@ async fn the_audit_agrees_with_what_clients_counted() {
         }
         peers.push(client.local_address().to_string());
         if turn % 3 == 0 {
-            let id = id_of(&gateway, client.local_address()).await;
+            let id = gateway.admin().id_from(client.local_address()).await;
             let close = Close {
                 send_application_close: true,
                 error_code: 0x100,

@@ -136,13 +136,7 @@ async fn commands_reach_connections_that_are_older_than_the_control_plane() {
     gateway.start_control().await;
     gateway.ready().await;
     assert_eq!(client.get("/").await.status, 200);
-    let id = gateway
-        .admin()
-        .connection_from(client.local_address())
-        .await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(client.local_address()).await;
     let close = tidegate_tests::Close {
         send_application_close: true,
         error_code: 0x100,
@@ -162,13 +156,7 @@ async fn records_outlive_the_control_plane() {
     let mut gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = gateway
-        .admin()
-        .connection_from(client.local_address())
-        .await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(client.local_address()).await;
     drop(client);
     let before = gateway.admin().audited(&id).await;
     gateway.stop_control().await;

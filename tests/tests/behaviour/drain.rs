@@ -46,13 +46,7 @@ async fn requests_under_way_finish_and_later_ones_are_refused_as_retryable() {
     let client = gateway.h3().await;
     let id = {
         client.get("/").await;
-        gateway
-            .admin()
-            .connection_from(client.local_address())
-            .await["id"]
-            .as_str()
-            .expect("a string")
-            .to_owned()
+        gateway.admin().id_from(client.local_address()).await
     };
     let slow = client.get("/gate/slow");
     let meanwhile = async {
@@ -95,13 +89,7 @@ async fn idle_connections_end_cleanly() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = gateway
-        .admin()
-        .connection_from(client.local_address())
-        .await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(client.local_address()).await;
     let (mut h2, mut h1) = (gateway.h2().await, gateway.h1().await);
     h2.get("/").await;
     h1.get("/").await;

@@ -88,13 +88,7 @@ async fn two_hundred_thousand_hostile_datagrams_change_nothing_for_a_client() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = gateway
-        .admin()
-        .connection_from(client.local_address())
-        .await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(client.local_address()).await;
     let stop = Arc::<AtomicBool>::default();
     let work = tokio::spawn(honest_work(client, stop.clone()));
 

@@ -17,11 +17,7 @@ use tidegate_tests::{
 const AEAD_LIMIT_REACHED: u64 = 0x0f;
 
 async fn id_of(gateway: &Gateway, client: &H3) -> String {
-    let connection = gateway.admin().connection_from(client.local_address());
-    connection.await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
+    gateway.admin().id_from(client.local_address()).await
 }
 
 fn renewals(gateway: &Gateway) -> Option<f64> {
@@ -259,11 +255,11 @@ async fn keys_may_change_under_a_transfer_whose_client_moves() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder().shards(2).start(&upstream).await;
     let relay = Relay::to(gateway.https).await;
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_millis(200)));
-    let client = H3::connect_with(&gateway.target().at(relay.address), transport)
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(
+        &gateway.target().at(relay.address),
+        Duration::from_millis(200),
+    )
+    .await;
     client.get("/").await;
     let length: u64 = 20 << 20;
     let transfer = client.exchange(

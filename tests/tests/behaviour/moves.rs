@@ -5,20 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use tidegate_tests::{Faults, Gateway, H3, Link, Relay, Tap, Upstream, eventually, within};
 use tokio::time::sleep;
 
-/// Like a browser, the client speaks now and then.
-fn keep_alive() -> quinn::TransportConfig {
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_millis(100)));
-    transport
-}
-
-async fn id_of(gateway: &Gateway, address: SocketAddr) -> String {
-    gateway.admin().connection_from(address).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
-}
-
 /// Resolves when the connection is known to be at that address.
 async fn arrival(gateway: &Gateway, client: &H3, id: &str, address: SocketAddr) {
     let address = address.to_string();
@@ -52,9 +38,7 @@ async fn a_client_may_move_twice_within_its_first_round_trips() {
                 ..Faults::default()
             };
             let relay = Relay::over(gateway.https, faults, link).await;
-            let client = H3::connect_with(&gateway.target().at(relay.address), keep_alive())
-                .await
-                .expect("the gateway answers");
+            let client = H3::connect_alive(&gateway.target().at(relay.address), SPEAKS).await;
             for _ in 0..2 {
                 let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback binds");
                 let rebound = client.endpoint.rebind(socket);
@@ -64,7 +48,7 @@ async fn a_client_may_move_twice_within_its_first_round_trips() {
             let answer = within("an answer after two moves", client.get("/bytes/50000")).await;
             assert_eq!(answer.body.len(), 50_000, "{pause:?} between the moves");
             let now = relay.sources().pop().expect("there is one");
-            let id = id_of(gateway, now).await;
+            let id = gateway.admin().id_from(now).await;
             arrival(gateway, &client, &id, now).await;
         }
     });
@@ -76,11 +60,9 @@ async fn a_client_may_move_to_where_nobody_was_found() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let tap = Tap::to(gateway.https, Duration::ZERO).await;
-    let client = H3::connect_with(&gateway.target().at(tap.address), keep_alive())
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(&gateway.target().at(tap.address), SPEAKS).await;
     client.get("/").await;
-    let id = id_of(&gateway, tap.source).await;
+    let id = gateway.admin().id_from(tap.source).await;
     let stranger = tap.stranger.to_string();
     let events = || async {
         let live = gateway.admin().connection(&id).await;
@@ -119,11 +101,9 @@ async fn a_client_may_move_any_number_of_times() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder().shards(2).start(&upstream).await;
     let relay = Relay::to(gateway.https).await;
-    let client = H3::connect_with(&gateway.target().at(relay.address), keep_alive())
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(&gateway.target().at(relay.address), SPEAKS).await;
     client.get("/").await;
-    let id = id_of(&gateway, relay.sources()[0]).await;
+    let id = gateway.admin().id_from(relay.sources()[0]).await;
     for turn in 1..=150 {
         let under_way = async { tokio::join!(client.get("/bytes/20000"), relay.rebind()) };
         let (answer, ()) = within("an answer while it moves", under_way).await;
@@ -132,3 +112,6 @@ async fn a_client_may_move_any_number_of_times() {
     }
     assert_eq!(client.connection.close_reason(), None);
 }
+
+/// Like a browser, the client says something this often.
+const SPEAKS: Duration = Duration::from_millis(100);

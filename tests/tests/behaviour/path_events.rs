@@ -16,26 +16,15 @@ fn events(record: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-fn keep_alive() -> quinn::TransportConfig {
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_millis(100)));
-    transport
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_is_seen_validated_and_followed() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let relay = Relay::to(gateway.https).await;
-    let client = H3::connect_with(&gateway.target().at(relay.address), keep_alive())
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(&gateway.target().at(relay.address), SPEAKS).await;
     client.get("/").await;
     let first = relay.sources()[0];
-    let id = gateway.admin().connection_from(first).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(first).await;
     relay.rebind().await;
     let second = relay.sources()[1].to_string();
     eventually("the connection's address is the new one", || async {
@@ -76,14 +65,9 @@ async fn a_forged_address_is_shown_as_such_and_never_as_the_clients() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let tap = Tap::to(gateway.https, Duration::ZERO).await;
-    let client = H3::connect_with(&gateway.target().at(tap.address), keep_alive())
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(&gateway.target().at(tap.address), SPEAKS).await;
     client.get("/").await;
-    let id = gateway.admin().connection_from(tap.source).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(tap.source).await;
     // An observer sends a packet of the client's on from elsewhere, before the client can.
     tap.divert(1);
     let stranger = tap.stranger.to_string();
@@ -118,10 +102,7 @@ async fn an_end_before_an_answer_leaves_the_path_unresolved() {
     let tap = Tap::to(gateway.https, Duration::from_millis(150)).await;
     let client = H3::connect(&gateway.target().at(tap.address)).await;
     client.get("/").await;
-    let id = gateway.admin().connection_from(tap.source).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(tap.source).await;
     tap.divert(1);
     let stranger = tap.stranger.to_string();
     let request = tokio::spawn(async move {
@@ -148,3 +129,6 @@ async fn an_end_before_an_answer_leaves_the_path_unresolved() {
     );
     request.abort();
 }
+
+/// Like a browser, the client says something this often.
+const SPEAKS: Duration = Duration::from_millis(100);

@@ -25,13 +25,11 @@ async fn start(relay_faults: Faults) -> (Upstream, Gateway, Relay, H3) {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder().shards(2).start(&upstream).await;
     let relay = Relay::with(gateway.https, relay_faults).await;
-    // Who only listens cannot show a new address: like a browser, the client speaks now
-    // and then.
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_millis(200)));
-    let client = H3::connect_with(&gateway.target().at(relay.address), transport)
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(
+        &gateway.target().at(relay.address),
+        Duration::from_millis(200),
+    )
+    .await;
     (upstream, gateway, relay, client)
 }
 
@@ -66,11 +64,7 @@ fn follow(changes: &[(String, String)], sources: &[SocketAddr]) {
 }
 
 async fn id_of(gateway: &Gateway, relay: &Relay) -> String {
-    let first = relay.sources()[0];
-    gateway.admin().connection_from(first).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
+    gateway.admin().id_from(relay.sources()[0]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,10 +144,7 @@ async fn a_client_may_move_to_another_port_by_itself() {
     let client = gateway.h3().await;
     client.get("/").await;
     let before = client.local_address();
-    let id = gateway.admin().connection_from(before).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(before).await;
     for _ in 0..5 {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback binds");
         client

@@ -23,12 +23,11 @@ async fn start(absence: Duration) -> (Upstream, Gateway, Relay, H3, String, Data
         .start(&upstream)
         .await;
     let relay = Relay::to(gateway.https).await;
-    // Who only listens cannot show a new address.
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_millis(100)));
-    let client = H3::connect_with(&gateway.target().at(relay.address), transport)
-        .await
-        .expect("the gateway answers");
+    let client = H3::connect_alive(
+        &gateway.target().at(relay.address),
+        Duration::from_millis(100),
+    )
+    .await;
     client.get("/").await;
     let live = gateway.admin().connection_from(relay.sources()[0]).await;
     let id = live["id"].as_str().expect("a string").to_owned();

@@ -14,13 +14,6 @@ const CLOSE: Close<'_> = Close {
 };
 const IDLE: &str = "tidegate.dev/max-idle-timeout";
 
-async fn id_of(gateway: &Gateway, source: std::net::SocketAddr) -> String {
-    gateway.admin().connection_from(source).await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned()
-}
-
 /// Waits until nothing is left of a connection.
 async fn gone(gateway: &Gateway, id: &str) {
     eventually("its memory is given back", || async {
@@ -38,7 +31,7 @@ async fn a_closing_connection_answers_ever_more_seldom_and_then_never() {
     let tap = Tap::to(gateway.https, Duration::from_millis(300)).await;
     let client = H3::connect(&gateway.target().at(tap.address)).await;
     client.get("/").await;
-    let id = id_of(&gateway, tap.source).await;
+    let id = gateway.admin().id_from(tap.source).await;
     // Until all is said and acknowledged.
     let mut said = 0;
     while tap.down().len() > said {
@@ -99,7 +92,7 @@ async fn a_closed_connection_is_forgotten_though_its_client_is_silent() {
     let relay = Relay::to(gateway.https).await;
     let client = H3::connect(&gateway.target().at(relay.address)).await;
     client.get("/").await;
-    let id = id_of(&gateway, relay.sources()[0]).await;
+    let id = gateway.admin().id_from(relay.sources()[0]).await;
     relay.cut();
     let (status, closed) = gateway.admin().close(&id, CLOSE).await;
     assert_eq!((status.as_u16(), &closed["count"]), (200, &1.into()));
@@ -127,7 +120,7 @@ async fn a_silent_client_is_idle() {
     let relay = Relay::to(gateway.https).await;
     let client = H3::connect(&gateway.target().at(relay.address)).await;
     client.get("/").await;
-    let id = id_of(&gateway, relay.sources()[0]).await;
+    let id = gateway.admin().id_from(relay.sources()[0]).await;
     relay.cut();
     let record = gateway.admin().audited(&id).await;
     assert_idle(&record);
@@ -145,7 +138,7 @@ async fn probes_into_the_void_do_not_prolong_a_connection() {
     let relay = Relay::to(gateway.https).await;
     let client = H3::connect(&gateway.target().at(relay.address)).await;
     client.get("/").await;
-    let id = id_of(&gateway, relay.sources()[0]).await;
+    let id = gateway.admin().id_from(relay.sources()[0]).await;
     let download = async {
         let request = client.request("GET", "/bytes/200000000");
         // It ends for the client at about the same time.
@@ -208,7 +201,7 @@ async fn a_handshake_that_nobody_goes_on_with_is_forgotten() {
         .await
         .expect("loopback takes it");
     let address = stranger.local_addr().expect("it is bound");
-    let id = id_of(&gateway, address).await;
+    let id = gateway.admin().id_from(address).await;
     let record = gateway.admin().audited(&id).await;
     assert_eq!(
         record["audit"]["closed_by"], "handshake_timeout",

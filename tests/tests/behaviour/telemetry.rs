@@ -11,13 +11,7 @@ async fn every_counter_is_on_the_dataplanes_page() {
     let gateway = Gateway::start(&upstream).await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let id = gateway
-        .admin()
-        .connection_from(client.local_address())
-        .await["id"]
-        .as_str()
-        .expect("a string")
-        .to_owned();
+    let id = gateway.admin().id_from(client.local_address()).await;
     let close = Close {
         send_application_close: true,
         error_code: 0x100,
