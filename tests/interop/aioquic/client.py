@@ -139,14 +139,12 @@ async def visit(task, one, tickets):
 
 async def main():
     task = json.load(sys.stdin)
-    running = asyncio.Semaphore(task["parallel"])
     tickets = []
-
-    async def held(one):
-        async with running:
-            return await visit(task, one, tickets)
-
-    visits = await asyncio.gather(*(held(one) for one in task["visits"]))
+    visits = []
+    for one in task["visits"]:
+        if task["fresh"]:
+            tickets.clear()
+        visits.append(await visit(task, one, tickets))
     json.dump({"visits": visits}, sys.stdout)
 
 

@@ -26,7 +26,7 @@ type task struct {
 	Address    string  `json:"address"`
 	ServerName string  `json:"server_name"`
 	Authority  string  `json:"authority"`
-	Parallel   int     `json:"parallel"`
+	Fresh      bool    `json:"fresh"`
 	ChaCha20   bool    `json:"chacha20"`
 	Visits     []visit `json:"visits"`
 }
@@ -77,16 +77,12 @@ func main() {
 		ClientSessionCache: tls.NewLRUClientSessionCache(100),
 	}
 	report := make([]visited, len(asked.Visits))
-	running := make(chan struct{}, asked.Parallel)
-	var all sync.WaitGroup
-	for i := range asked.Visits {
-		running <- struct{}{}
-		all.Go(func() {
-			defer func() { <-running }()
-			report[i] = visitOnce(asked, asked.Visits[i], shared)
-		})
+	if asked.Fresh {
+		shared.ClientSessionCache = nil
 	}
-	all.Wait()
+	for i := range asked.Visits {
+		report[i] = visitOnce(asked, asked.Visits[i], shared)
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"visits": report}); err != nil {
 		fail(err)
 	}

@@ -111,7 +111,7 @@ impl Scene {
             address: self.relay.address,
             server_name: "site.test".to_owned(),
             authority: self.home.path().join("authority.pem"),
-            parallel: 1,
+            fresh: false,
             chacha20: false,
             visits,
         }

@@ -12,8 +12,8 @@ pub(crate) struct Task {
     pub(crate) server_name: String,
     /// A PEM file with the certificate to trust.
     pub(crate) authority: PathBuf,
-    /// So many visits at once. With 1 they come one after the other and share session tickets.
-    pub(crate) parallel: usize,
+    /// Visits, which come one after the other, keep no session tickets for those after them.
+    pub(crate) fresh: bool,
     /// Offers TLS_CHACHA20_POLY1305_SHA256 alone.
     pub(crate) chacha20: bool,
     pub(crate) visits: Vec<Visit>,

@@ -33,7 +33,6 @@ struct Task {
     address: SocketAddr,
     server_name: String,
     authority: PathBuf,
-    parallel: usize,
     chacha20: bool,
     visits: Vec<Visit>,
 }
@@ -71,20 +70,14 @@ const GOODBYE: Duration = Duration::from_secs(1);
 async fn main() -> Result<(), Error> {
     let task: Task = serde_json::from_reader(io::stdin())?;
     let config = Arc::new(config(&task)?);
-    let visits = stream::iter(&task.visits)
-        .map(|visit| {
-            let (task, config) = (&task, config.clone());
-            async move {
-                let mut visited = Visited::default();
-                if let Err(error) = run(task, visit, config, &mut visited).await {
-                    visited.error = Some(error.to_string());
-                }
-                visited
-            }
-        })
-        .buffered(task.parallel)
-        .collect()
-        .await;
+    let mut visits = Vec::new();
+    for visit in &task.visits {
+        let mut visited = Visited::default();
+        if let Err(error) = run(&task, visit, config.clone(), &mut visited).await {
+            visited.error = Some(error.to_string());
+        }
+        visits.push(visited);
+    }
     serde_json::to_writer(io::stdout(), &Report { visits })?;
     Ok(())
 }

@@ -100,8 +100,9 @@ async fn handshakes_under(client: &Client, faults: Faults) {
         ..Visit::default()
     };
     // One after the other, as the runner has it: among many at once, nothing would bound the losses
-    // in a row of one, which has a minute.
-    let task = scene.task(vec![visit; HANDSHAKES]);
+    // in a row of one, which has a minute. Each a full handshake.
+    let mut task = scene.task(vec![visit; HANDSHAKES]);
+    task.fresh = true;
     scene.run(client, task).await;
 }
 

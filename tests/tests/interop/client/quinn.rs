@@ -21,26 +21,25 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT_MS: u32 = 180_000;
 
 pub(crate) async fn run(task: &Task) -> Report {
-    let tls = tls(&task.authority, task.chacha20);
-    let visits = stream::iter(&task.visits)
-        .map(|one| {
-            let target = Target {
-                address: task.address,
-                server_name: task.server_name.clone(),
-                tls: Some(tls.clone()),
-            };
-            async move {
-                let mut visited = Visited::default();
-                if let Err(error) = visit(&target, one, &mut visited).await {
-                    visited.error = Some(error.to_string());
-                }
-                visited
-            }
-        })
-        .buffered(task.parallel);
-    Report {
-        visits: visits.collect().await,
+    let shared = tls(&task.authority, task.chacha20);
+    let mut report = Report { visits: Vec::new() };
+    for one in &task.visits {
+        let tls = match task.fresh {
+            true => tls(&task.authority, task.chacha20),
+            false => shared.clone(),
+        };
+        let target = Target {
+            address: task.address,
+            server_name: task.server_name.clone(),
+            tls: Some(tls),
+        };
+        let mut visited = Visited::default();
+        if let Err(error) = visit(&target, one, &mut visited).await {
+            visited.error = Some(error.to_string());
+        }
+        report.visits.push(visited);
     }
+    report
 }
 
 fn tls(authority: &Path, chacha20: bool) -> Arc<ClientConfig> {
