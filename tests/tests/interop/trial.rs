@@ -14,8 +14,8 @@ use tokio::{runtime::Handle, time::timeout};
 
 /// Most of them wait for a slow link, so that more than two cores' worth can run.
 const AT_ONCE: usize = 8;
-/// No case of the runner has more.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Three times what fifty handshakes under loss take.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(crate) struct Trial {
     pub(crate) name: String,
