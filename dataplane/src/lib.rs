@@ -35,6 +35,7 @@ mod sys;
 mod task;
 pub mod telemetry;
 pub mod tls;
+mod turnstile;
 
 pub use self::{
     config::{Config, Relay},

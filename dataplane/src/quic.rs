@@ -29,7 +29,6 @@ pub mod relay;
 mod shared;
 pub mod stats;
 pub mod token;
-mod turnstile;
 pub mod udp;
 mod worker;
 

@@ -20,7 +20,6 @@ use super::{
     metrics::Metrics,
     relay::Relay,
     token,
-    turnstile::Turnstile,
     udp::UdpSocket,
     worker::CONFIDENTIALITY_LIMIT,
 };
@@ -29,6 +28,7 @@ use crate::{
     connections::{Handle, LiveConnection},
     snapshot::SecretKey,
     tls::Flight,
+    turnstile::Turnstile,
 };
 
 /// What the connection layer needs of the shard around it.

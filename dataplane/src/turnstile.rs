@@ -3,8 +3,9 @@
 //! The server's answer to a ClientHello, a key exchange and a signature, costs as much as
 //! many requests. So each handshake passes here before it: at once while there is time, and
 //! else one in a turn of the shard, when handshakes have had less than their
-//! [share](budget::Budget) or nobody else wants the time. How many can wait is bounded by
-//! [`HalfOpen`](super::half_open::HalfOpen).
+//! [share](budget::Budget) or nobody else wants the time. How many can wait is bounded
+//! before they come here: by [`half_open`](crate::quic) for QUIC, by the limit of connections
+//! for TCP.
 
 mod budget;
 mod queue;
