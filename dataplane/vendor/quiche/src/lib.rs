@@ -2236,16 +2236,18 @@ impl<F: BufFactory> Connection<F> {
         if let Some(retry_cids) = retry_cids {
             conn.local_transport_params
                 .original_destination_connection_id =
-                Some(retry_cids.original_destination_cid.to_vec().into());
+                Some(ConnectionId::copy_from(
+                    &retry_cids.original_destination_cid,
+                ));
 
             conn.local_transport_params.retry_source_connection_id =
-                Some(retry_cids.retry_source_cid.to_vec().into());
+                Some(ConnectionId::copy_from(&retry_cids.retry_source_cid));
 
             conn.did_retry = true;
         }
 
         conn.local_transport_params.initial_source_connection_id =
-            Some(conn.ids.get_scid(0)?.cid.to_vec().into());
+            Some(conn.ids.get_scid(0)?.cid.clone());
 
         conn.handshake.init(is_server)?;
 
@@ -2276,7 +2278,7 @@ impl<F: BufFactory> Connection<F> {
 
             let reset_token = conn.peer_transport_params.stateless_reset_token;
             conn.set_initial_dcid(
-                dcid.to_vec().into(),
+                ConnectionId::copy_from(&dcid),
                 reset_token,
                 active_path_id,
             )?;
@@ -3512,7 +3514,7 @@ impl<F: BufFactory> Connection<F> {
             if !self.did_retry {
                 self.local_transport_params
                     .original_destination_connection_id =
-                    Some(hdr.dcid.to_vec().into());
+                    Some(hdr.dcid.clone());
 
                 self.encode_transport_params()?;
             }
@@ -5526,8 +5528,7 @@ impl<F: BufFactory> Connection<F> {
         );
 
         #[cfg(feature = "qlog")]
-        let mut qlog_frames: Vec<qlog::events::quic::QuicFrame> =
-            Vec::with_capacity(frames.len());
+        let mut qlog_frames: Vec<qlog::events::quic::QuicFrame> = Vec::new();
 
         for frame in &mut frames {
             trace!("{} tx frm {:?}", self.trace_id, frame);
@@ -7524,7 +7525,7 @@ impl<F: BufFactory> Connection<F> {
         &mut self, scid: &ConnectionId, reset_token: u128, retire_if_needed: bool,
     ) -> Result<u64> {
         self.ids.new_scid(
-            scid.to_vec().into(),
+            ConnectionId::copy_from(scid),
             Some(reset_token),
             true,
             None,

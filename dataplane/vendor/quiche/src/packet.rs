@@ -186,6 +186,8 @@ impl Type {
 pub struct ConnectionId<'a>(ConnectionIdInner<'a>);
 
 enum ConnectionIdInner<'a> {
+    // Those of the versions that are supported are no longer.
+    Inline(u8, [u8; MAX_CID_LEN as usize]),
     Vec(Vec<u8>),
     Ref(&'a [u8]),
 }
@@ -203,17 +205,35 @@ impl<'a> ConnectionId<'a> {
         Self(ConnectionIdInner::Ref(cid))
     }
 
+    /// Creates a new owning connection ID from the given slice.
+    #[inline]
+    pub(crate) fn copy_from(cid: &[u8]) -> Self {
+        let mut bytes = [0; MAX_CID_LEN as usize];
+
+        match bytes.get_mut(..cid.len()) {
+            Some(bytes) => bytes.copy_from_slice(cid),
+
+            None => return Self::from_vec(cid.to_vec()),
+        }
+
+        Self(ConnectionIdInner::Inline(cid.len() as u8, bytes))
+    }
+
     /// Returns a new owning connection ID from the given existing one.
     #[inline]
     pub fn into_owned(self) -> ConnectionId<'static> {
-        ConnectionId::from_vec(self.into())
+        match self.0 {
+            ConnectionIdInner::Vec(cid) => ConnectionId::from_vec(cid),
+
+            _ => ConnectionId::copy_from(&self),
+        }
     }
 }
 
 impl Default for ConnectionId<'_> {
     #[inline]
     fn default() -> Self {
-        Self::from_vec(Vec::new())
+        Self::copy_from(&[])
     }
 }
 
@@ -229,7 +249,8 @@ impl From<ConnectionId<'_>> for Vec<u8> {
     fn from(id: ConnectionId<'_>) -> Self {
         match id.0 {
             ConnectionIdInner::Vec(cid) => cid,
-            ConnectionIdInner::Ref(cid) => cid.to_vec(),
+
+            _ => id.to_vec(),
         }
     }
 }
@@ -246,10 +267,7 @@ impl Eq for ConnectionId<'_> {}
 impl AsRef<[u8]> for ConnectionId<'_> {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            ConnectionIdInner::Vec(v) => v.as_ref(),
-            ConnectionIdInner::Ref(v) => v,
-        }
+        self
     }
 }
 
@@ -266,6 +284,7 @@ impl std::ops::Deref for ConnectionId<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
+            ConnectionIdInner::Inline(len, bytes) => &bytes[..*len as usize],
             ConnectionIdInner::Vec(v) => v.as_ref(),
             ConnectionIdInner::Ref(v) => v,
         }
@@ -275,7 +294,7 @@ impl std::ops::Deref for ConnectionId<'_> {
 impl Clone for ConnectionId<'_> {
     #[inline]
     fn clone(&self) -> Self {
-        Self::from_vec(self.as_ref().to_vec())
+        Self::copy_from(self)
     }
 }
 
@@ -364,7 +383,7 @@ impl<'a> Header<'a> {
             return Ok(Header {
                 ty: Type::Short,
                 version: 0,
-                dcid: dcid.to_vec().into(),
+                dcid: ConnectionId::copy_from(dcid.as_ref()),
                 scid: ConnectionId::default(),
                 pkt_num: 0,
                 pkt_num_len: 0,
@@ -393,13 +412,15 @@ impl<'a> Header<'a> {
         if crate::version_is_supported(version) && dcid_len > MAX_CID_LEN {
             return Err(Error::InvalidPacket);
         }
-        let dcid = b.get_bytes(dcid_len as usize)?.to_vec();
+        let dcid =
+            ConnectionId::copy_from(b.get_bytes(dcid_len as usize)?.as_ref());
 
         let scid_len = b.get_u8()?;
         if crate::version_is_supported(version) && scid_len > MAX_CID_LEN {
             return Err(Error::InvalidPacket);
         }
-        let scid = b.get_bytes(scid_len as usize)?.to_vec();
+        let scid =
+            ConnectionId::copy_from(b.get_bytes(scid_len as usize)?.as_ref());
 
         // End of invariants.
 
@@ -440,8 +461,8 @@ impl<'a> Header<'a> {
         Ok(Header {
             ty,
             version,
-            dcid: dcid.into(),
-            scid: scid.into(),
+            dcid,
+            scid,
             pkt_num: 0,
             pkt_num_len: 0,
             token,
@@ -1189,6 +1210,32 @@ mod tests {
     use super::*;
     use crate::test_utils;
     use crate::MAX_SEND_UDP_PAYLOAD_SIZE;
+
+    #[test]
+    fn long_cids_of_other_versions() {
+        // Versions that are not supported may have longer connection IDs, which
+        // a version negotiation packet has to repeat.
+        let (dcid, scid) = ([0xba; 255], [0xbb; 21]);
+
+        let mut d = [0; 512];
+        let mut b = octets::OctetsMut::with_slice(&mut d);
+
+        b.put_u8(0xc0).unwrap();
+        b.put_u32(0xbabababa).unwrap();
+        b.put_u8(dcid.len() as u8).unwrap();
+        b.put_bytes(&dcid).unwrap();
+        b.put_u8(scid.len() as u8).unwrap();
+        b.put_bytes(&scid).unwrap();
+        b.put_varint(0).unwrap();
+
+        let hdr = Header::from_slice(&mut d, 0).unwrap();
+        let owned = hdr.dcid.clone().into_owned();
+
+        assert_eq!(hdr.dcid.as_ref(), &dcid);
+        assert_eq!(hdr.scid.as_ref(), &scid);
+        assert_eq!(owned.as_ref(), &dcid);
+        assert_eq!(Vec::from(owned), dcid);
+    }
 
     #[test]
     fn reserved_bits() {

@@ -252,7 +252,7 @@ impl TransportParams {
                     }
 
                     tp.original_destination_connection_id =
-                        Some(val.to_vec().into());
+                        Some(ConnectionId::copy_from(val.as_ref()));
                 },
 
                 0x0001 => {
@@ -359,7 +359,8 @@ impl TransportParams {
                 },
 
                 0x000f => {
-                    tp.initial_source_connection_id = Some(val.to_vec().into());
+                    tp.initial_source_connection_id =
+                        Some(ConnectionId::copy_from(val.as_ref()));
                 },
 
                 0x00010 => {
@@ -367,7 +368,8 @@ impl TransportParams {
                         return Err(Error::InvalidTransportParam);
                     }
 
-                    tp.retry_source_connection_id = Some(val.to_vec().into());
+                    tp.retry_source_connection_id =
+                        Some(ConnectionId::copy_from(val.as_ref()));
                 },
 
                 0x0020 => {

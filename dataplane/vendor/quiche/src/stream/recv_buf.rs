@@ -27,10 +27,11 @@
 use std::cmp;
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 
 use std::time::Duration;
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use crate::stream::RecvAction;
 use crate::stream::RecvBufResetReturn;
@@ -162,10 +163,12 @@ impl RecvBuf {
             }
         }
 
-        let mut tmp_bufs = VecDeque::with_capacity(2);
-        tmp_bufs.push_back(buf);
+        let mut tmp_bufs = SmallVec::<[RangeBuf; 2]>::new();
+        tmp_bufs.push(buf);
 
-        'tmp: while let Some(mut buf) = tmp_bufs.pop_front() {
+        'tmp: while !tmp_bufs.is_empty() {
+            let mut buf = tmp_bufs.remove(0);
+
             // Discard incoming data below current stream offset. Bytes up to
             // `self.off` have already been received so we should not buffer
             // them again. This is also important to make sure `ready()` doesn't
@@ -203,7 +206,7 @@ impl RecvBuf {
                     // New buffer's end overlaps existing buffer.
                     if off < b.off() && buf.max_off() > b.off() {
                         tmp_bufs
-                            .push_back(buf.split_off((b.off() - off) as usize));
+                            .push(buf.split_off((b.off() - off) as usize));
                     }
                 }
             }
