@@ -16,6 +16,14 @@ struct EVP_AEAD_CTX {
     _unused: c_void,
 }
 
+#[allow(non_camel_case_types)]
+#[repr(transparent)]
+struct HMAC_CTX {
+    _unused: c_void,
+}
+
+const EVP_MAX_MD_SIZE: usize = 64;
+
 #[derive(Clone)]
 #[repr(C)]
 pub(crate) struct AES_KEY {
@@ -54,15 +62,17 @@ impl PacketKey {
         })
     }
 
-    pub fn from_secret(aead: Algorithm, secret: &[u8], enc: u32) -> Result<Self> {
+    pub fn from_prk(prk: &mut Prk, enc: u32) -> Result<Self> {
+        let aead = prk.alg();
+
         let key_len = aead.key_len();
         let nonce_len = aead.nonce_len();
 
         let mut key = vec![0; key_len];
         let mut iv = vec![0; nonce_len];
 
-        derive_pkt_key(aead, secret, &mut key)?;
-        derive_pkt_iv(aead, secret, &mut iv)?;
+        derive_pkt_key(prk, &mut key)?;
+        derive_pkt_iv(prk, &mut iv)?;
 
         let mut pkt_key = Self::new(aead, key, iv, enc)?;
 
@@ -290,26 +300,81 @@ pub(crate) fn hkdf_extract(
     Ok(())
 }
 
-pub(crate) fn hkdf_expand(
-    alg: Algorithm, out: &mut [u8], secret: &[u8], info: &[u8],
-) -> Result<()> {
-    let rc = unsafe {
-        HKDF_expand(
-            out.as_mut_ptr(),
-            out.len(),
-            alg.get_evp_digest(),
-            secret.as_ptr(),
-            secret.len(),
-            info.as_ptr(),
-            info.len(),
-        )
-    };
+/// A secret that several labels are expanded from. HMAC begins with the secret
+/// each time, so what it makes of it is kept.
+pub struct Prk {
+    alg: Algorithm,
 
-    if rc != 1 {
-        return Err(Error::CryptoFail);
+    hmac: NonNull<HMAC_CTX>,
+}
+
+impl Prk {
+    pub fn new(alg: Algorithm, secret: &[u8]) -> Result<Self> {
+        let hmac = unsafe { HMAC_CTX_new() };
+
+        let prk = Self {
+            alg,
+            hmac: NonNull::new(hmac).ok_or(Error::CryptoFail)?,
+        };
+
+        let rc = unsafe {
+            HMAC_Init_ex(
+                prk.hmac.as_ptr(),
+                secret.as_ptr() as *const c_void,
+                secret.len(),
+                alg.get_evp_digest(),
+                std::ptr::null(),
+            )
+        };
+
+        if rc != 1 {
+            return Err(Error::CryptoFail);
+        }
+
+        Ok(prk)
     }
 
-    Ok(())
+    pub fn alg(&self) -> Algorithm {
+        self.alg
+    }
+
+    /// HKDF-Expand (RFC 5869, section 2.3) for outputs that are not longer than
+    /// one of the hash function, as all of QUIC's are.
+    pub(crate) fn expand(&mut self, info: &[u8], out: &mut [u8]) -> Result<()> {
+        const FIRST: [u8; 1] = [1];
+
+        let hmac = self.hmac.as_ptr();
+
+        let mut block = [0; EVP_MAX_MD_SIZE];
+        let mut block_len: c_uint = 0;
+
+        let done = unsafe {
+            HMAC_Init_ex(
+                hmac,
+                std::ptr::null(),
+                0,
+                std::ptr::null(),
+                std::ptr::null(),
+            ) == 1 &&
+                HMAC_Update(hmac, info.as_ptr(), info.len()) == 1 &&
+                HMAC_Update(hmac, FIRST.as_ptr(), FIRST.len()) == 1 &&
+                HMAC_Final(hmac, block.as_mut_ptr(), &mut block_len) == 1
+        };
+
+        if !done || out.len() > block_len as usize {
+            return Err(Error::CryptoFail);
+        }
+
+        out.copy_from_slice(&block[..out.len()]);
+
+        Ok(())
+    }
+}
+
+impl Drop for Prk {
+    fn drop(&mut self) {
+        unsafe { HMAC_CTX_free(self.hmac.as_ptr()) }
+    }
 }
 
 extern "C" {
@@ -325,9 +390,22 @@ extern "C" {
         secret: *const u8, secret_len: usize, salt: *const u8, salt_len: usize,
     ) -> c_int;
 
-    fn HKDF_expand(
-        out_key: *mut u8, out_len: usize, digest: *const EVP_MD, prk: *const u8,
-        prk_len: usize, info: *const u8, info_len: usize,
+    // HMAC
+    fn HMAC_CTX_new() -> *mut HMAC_CTX;
+
+    fn HMAC_CTX_free(ctx: *mut HMAC_CTX);
+
+    fn HMAC_Init_ex(
+        ctx: *mut HMAC_CTX, key: *const c_void, key_len: usize,
+        md: *const EVP_MD, engine: *const c_void,
+    ) -> c_int;
+
+    fn HMAC_Update(
+        ctx: *mut HMAC_CTX, data: *const u8, data_len: usize,
+    ) -> c_int;
+
+    fn HMAC_Final(
+        ctx: *mut HMAC_CTX, out: *mut u8, out_len: *mut c_uint,
     ) -> c_int;
 
     // EVP_AEAD_CTX

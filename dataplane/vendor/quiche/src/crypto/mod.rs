@@ -27,6 +27,8 @@
 use libc::c_int;
 use libc::c_void;
 
+use smallvec::SmallVec;
+
 use crate::Error;
 use crate::Result;
 
@@ -157,14 +159,16 @@ impl Open {
     }
 
     pub fn from_secret(aead: Algorithm, secret: &[u8]) -> Result<Open> {
+        let mut prk = Prk::new(aead, secret)?;
+
         Ok(Open {
             alg: aead,
 
             secret: secret.to_vec(),
 
-            header: HeaderProtectionKey::from_secret(aead, secret)?,
+            header: HeaderProtectionKey::from_prk(&mut prk)?,
 
-            packet: PacketKey::from_secret(aead, secret, Self::DECRYPT)?,
+            packet: PacketKey::from_prk(&mut prk, Self::DECRYPT)?,
         })
     }
 
@@ -182,9 +186,10 @@ impl Open {
 
     pub fn derive_next_packet_key(&self) -> Result<Open> {
         let next_secret = derive_next_secret(self.alg, &self.secret)?;
+        let mut next_prk = Prk::new(self.alg, &next_secret)?;
 
         let next_packet_key =
-            PacketKey::from_secret(self.alg, &next_secret, Self::DECRYPT)?;
+            PacketKey::from_prk(&mut next_prk, Self::DECRYPT)?;
 
         Ok(Open {
             alg: self.alg,
@@ -248,14 +253,16 @@ impl Seal {
     }
 
     pub fn from_secret(aead: Algorithm, secret: &[u8]) -> Result<Seal> {
+        let mut prk = Prk::new(aead, secret)?;
+
         Ok(Seal {
             alg: aead,
 
             secret: secret.to_vec(),
 
-            header: HeaderProtectionKey::from_secret(aead, secret)?,
+            header: HeaderProtectionKey::from_prk(&mut prk)?,
 
-            packet: PacketKey::from_secret(aead, secret, Self::ENCRYPT)?,
+            packet: PacketKey::from_prk(&mut prk, Self::ENCRYPT)?,
         })
     }
 
@@ -273,9 +280,10 @@ impl Seal {
 
     pub fn derive_next_packet_key(&self) -> Result<Seal> {
         let next_secret = derive_next_secret(self.alg, &self.secret)?;
+        let mut next_prk = Prk::new(self.alg, &next_secret)?;
 
         let next_packet_key =
-            PacketKey::from_secret(self.alg, &next_secret, Self::ENCRYPT)?;
+            PacketKey::from_prk(&mut next_prk, Self::ENCRYPT)?;
 
         Ok(Seal {
             alg: self.alg,
@@ -315,12 +323,12 @@ impl Seal {
 }
 
 impl HeaderProtectionKey {
-    pub fn from_secret(aead: Algorithm, secret: &[u8]) -> Result<Self> {
-        let key_len = aead.key_len();
+    pub fn from_prk(prk: &mut Prk) -> Result<Self> {
+        let aead = prk.alg();
 
-        let mut hp_key = vec![0; key_len];
+        let mut hp_key = vec![0; aead.key_len()];
 
-        derive_hdr_key(aead, secret, &mut hp_key)?;
+        derive_hdr_key(prk, &mut hp_key)?;
 
         Self::new(aead, hp_key)
     }
@@ -365,22 +373,24 @@ pub fn derive_initial_key_material(
     }
 
     // Client.
+    let mut client_prk = Prk::new(aead, &client_secret)?;
     let mut client_key = vec![0; key_len];
     let mut client_iv = vec![0; nonce_len];
     let mut client_hp_key = vec![0; key_len];
 
-    derive_pkt_key(aead, &client_secret, &mut client_key)?;
-    derive_pkt_iv(aead, &client_secret, &mut client_iv)?;
-    derive_hdr_key(aead, &client_secret, &mut client_hp_key)?;
+    derive_pkt_key(&mut client_prk, &mut client_key)?;
+    derive_pkt_iv(&mut client_prk, &mut client_iv)?;
+    derive_hdr_key(&mut client_prk, &mut client_hp_key)?;
 
     // Server.
+    let mut server_prk = Prk::new(aead, &server_secret)?;
     let mut server_key = vec![0; key_len];
     let mut server_iv = vec![0; nonce_len];
     let mut server_hp_key = vec![0; key_len];
 
-    derive_pkt_key(aead, &server_secret, &mut server_key)?;
-    derive_pkt_iv(aead, &server_secret, &mut server_iv)?;
-    derive_hdr_key(aead, &server_secret, &mut server_hp_key)?;
+    derive_pkt_key(&mut server_prk, &mut server_key)?;
+    derive_pkt_iv(&mut server_prk, &mut server_iv)?;
+    derive_hdr_key(&mut server_prk, &mut server_hp_key)?;
 
     let (open, seal) = if is_server {
         (
@@ -438,58 +448,61 @@ fn derive_next_secret(aead: Algorithm, secret: &[u8]) -> Result<Vec<u8>> {
     Ok(next_secret)
 }
 
-pub fn derive_hdr_key(
-    aead: Algorithm, secret: &[u8], out: &mut [u8],
-) -> Result<()> {
+pub fn derive_hdr_key(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     const LABEL: &[u8] = b"quic hp";
 
-    let key_len = aead.key_len();
+    let key_len = prk.alg().key_len();
 
     if key_len > out.len() {
         return Err(Error::CryptoFail);
     }
 
-    hkdf_expand_label(aead, secret, LABEL, &mut out[..key_len])
+    expand_label(prk, LABEL, &mut out[..key_len])
 }
 
-pub fn derive_pkt_key(aead: Algorithm, prk: &[u8], out: &mut [u8]) -> Result<()> {
+pub fn derive_pkt_key(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     const LABEL: &[u8] = b"quic key";
 
-    let key_len: usize = aead.key_len();
+    let key_len: usize = prk.alg().key_len();
 
     if key_len > out.len() {
         return Err(Error::CryptoFail);
     }
 
-    hkdf_expand_label(aead, prk, LABEL, &mut out[..key_len])
+    expand_label(prk, LABEL, &mut out[..key_len])
 }
 
-pub fn derive_pkt_iv(aead: Algorithm, prk: &[u8], out: &mut [u8]) -> Result<()> {
+pub fn derive_pkt_iv(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     const LABEL: &[u8] = b"quic iv";
 
-    let nonce_len = aead.nonce_len();
+    let nonce_len = prk.alg().nonce_len();
 
     if nonce_len > out.len() {
         return Err(Error::CryptoFail);
     }
 
-    hkdf_expand_label(aead, prk, LABEL, &mut out[..nonce_len])
+    expand_label(prk, LABEL, &mut out[..nonce_len])
 }
 
 fn hkdf_expand_label(
     alg: Algorithm, prk: &[u8], label: &[u8], out: &mut [u8],
 ) -> Result<()> {
+    expand_label(&mut Prk::new(alg, prk)?, label, out)
+}
+
+fn expand_label(prk: &mut Prk, label: &[u8], out: &mut [u8]) -> Result<()> {
     const LABEL_PREFIX: &[u8] = b"tls13 ";
 
     let out_len = (out.len() as u16).to_be_bytes();
     let label_len = (LABEL_PREFIX.len() + label.len()) as u8;
 
-    let info = [&out_len, &[label_len][..], LABEL_PREFIX, label, &[0][..]];
-    let info = info.concat();
+    let mut info = SmallVec::<[u8; 32]>::new();
 
-    hkdf_expand(alg, out, prk, &info)?;
+    for part in [&out_len, &[label_len][..], LABEL_PREFIX, label, &[0]] {
+        info.extend_from_slice(part);
+    }
 
-    Ok(())
+    prk.expand(&info, out)
 }
 
 fn make_nonce(iv: &[u8], counter: u64) -> [u8; MAX_NONCE_LEN] {
@@ -564,21 +577,23 @@ mod tests {
         ];
         assert_eq!(&secret, &expected_client_initial_secret);
 
-        assert!(derive_pkt_key(aead, &secret, &mut pkt_key).is_ok());
+        let mut prk = Prk::new(aead, &secret).unwrap();
+
+        assert!(derive_pkt_key(&mut prk, &mut pkt_key).is_ok());
         let expected_client_pkt_key = [
             0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef,
             0xcb, 0xe3, 0xb1, 0xa2, 0x2d,
         ];
         assert_eq!(&pkt_key, &expected_client_pkt_key);
 
-        assert!(derive_pkt_iv(aead, &secret, &mut pkt_iv).is_ok());
+        assert!(derive_pkt_iv(&mut prk, &mut pkt_iv).is_ok());
         let expected_client_pkt_iv = [
             0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25,
             0x5c,
         ];
         assert_eq!(&pkt_iv, &expected_client_pkt_iv);
 
-        assert!(derive_hdr_key(aead, &secret, &mut hdr_key).is_ok());
+        assert!(derive_hdr_key(&mut prk, &mut hdr_key).is_ok());
         let expected_client_hdr_key = [
             0x9f, 0x50, 0x44, 0x9e, 0x04, 0xa0, 0xe8, 0x10, 0x28, 0x3a, 0x1e,
             0x99, 0x33, 0xad, 0xed, 0xd2,
@@ -598,26 +613,36 @@ mod tests {
         ];
         assert_eq!(&secret, &expected_server_initial_secret);
 
-        assert!(derive_pkt_key(aead, &secret, &mut pkt_key).is_ok());
+        let mut prk = Prk::new(aead, &secret).unwrap();
+
+        assert!(derive_pkt_key(&mut prk, &mut pkt_key).is_ok());
         let expected_server_pkt_key = [
             0xcf, 0x3a, 0x53, 0x31, 0x65, 0x3c, 0x36, 0x4c, 0x88, 0xf0, 0xf3,
             0x79, 0xb6, 0x06, 0x7e, 0x37,
         ];
         assert_eq!(&pkt_key, &expected_server_pkt_key);
 
-        assert!(derive_pkt_iv(aead, &secret, &mut pkt_iv).is_ok());
+        assert!(derive_pkt_iv(&mut prk, &mut pkt_iv).is_ok());
         let expected_server_pkt_iv = [
             0x0a, 0xc1, 0x49, 0x3c, 0xa1, 0x90, 0x58, 0x53, 0xb0, 0xbb, 0xa0,
             0x3e,
         ];
         assert_eq!(&pkt_iv, &expected_server_pkt_iv);
 
-        assert!(derive_hdr_key(aead, &secret, &mut hdr_key).is_ok());
+        assert!(derive_hdr_key(&mut prk, &mut hdr_key).is_ok());
         let expected_server_hdr_key = [
             0xc2, 0x06, 0xb8, 0xd9, 0xb9, 0xf0, 0xf3, 0x76, 0x44, 0x43, 0x0b,
             0x49, 0x0e, 0xea, 0xa3, 0x14,
         ];
         assert_eq!(&hdr_key, &expected_server_hdr_key);
+    }
+
+    #[test]
+    fn expand_no_more_than_a_block() {
+        let mut prk = Prk::new(Algorithm::AES128_GCM, &[7; 32]).unwrap();
+
+        assert_eq!(prk.expand(b"label", &mut [0; 32]), Ok(()));
+        assert_eq!(prk.expand(b"label", &mut [0; 33]), Err(Error::CryptoFail));
     }
 
     #[test]
@@ -634,7 +659,9 @@ mod tests {
         let mut pkt_iv = [0; 12];
         let mut hdr_key = [0; 32];
 
-        assert!(derive_pkt_key(aead, &secret, &mut pkt_key).is_ok());
+        let mut prk = Prk::new(aead, &secret).unwrap();
+
+        assert!(derive_pkt_key(&mut prk, &mut pkt_key).is_ok());
         let expected_pkt_key = [
             0xc6, 0xd9, 0x8f, 0xf3, 0x44, 0x1c, 0x3f, 0xe1, 0xb2, 0x18, 0x20,
             0x94, 0xf6, 0x9c, 0xaa, 0x2e, 0xd4, 0xb7, 0x16, 0xb6, 0x54, 0x88,
@@ -642,14 +669,14 @@ mod tests {
         ];
         assert_eq!(&pkt_key, &expected_pkt_key);
 
-        assert!(derive_pkt_iv(aead, &secret, &mut pkt_iv).is_ok());
+        assert!(derive_pkt_iv(&mut prk, &mut pkt_iv).is_ok());
         let expected_pkt_iv = [
             0xe0, 0x45, 0x9b, 0x34, 0x74, 0xbd, 0xd0, 0xe4, 0x4a, 0x41, 0xc1,
             0x44,
         ];
         assert_eq!(&pkt_iv, &expected_pkt_iv);
 
-        assert!(derive_hdr_key(aead, &secret, &mut hdr_key).is_ok());
+        assert!(derive_hdr_key(&mut prk, &mut hdr_key).is_ok());
         let expected_hdr_key = [
             0x25, 0xa2, 0x82, 0xb9, 0xe8, 0x2f, 0x06, 0xf2, 0x1f, 0x48, 0x89,
             0x17, 0xa4, 0xfc, 0x8f, 0x1b, 0x73, 0x57, 0x36, 0x85, 0x60, 0x85,
