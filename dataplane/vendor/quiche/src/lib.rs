@@ -5291,7 +5291,8 @@ impl<F: BufFactory> Connection<F> {
             }
         }
 
-        // Create a single STREAM frame for the first stream that is flushable.
+        // Create a STREAM frame for the first stream that is flushable, and for
+        // those after it, as long as one has sent all that it has.
         if (pkt_type == Type::Short || pkt_type == Type::ZeroRTT) &&
             left > frame::MAX_STREAM_OVERHEAD &&
             !is_closing &&
@@ -5409,8 +5410,9 @@ impl<F: BufFactory> Connection<F> {
                 }
 
                 let priority_key = Arc::clone(&stream.priority_key);
+                let is_drained = !stream.is_flushable();
                 // Remove the stream when it is no longer flushable.
-                if !stream.is_flushable() {
+                if is_drained {
                     self.streams.remove_flushable(&priority_key);
                 } else if stream.incremental {
                     // Shuffle the incremental stream to the back of the
@@ -5422,9 +5424,12 @@ impl<F: BufFactory> Connection<F> {
                 // Update tx_buffered when data is emitted.
                 self.streams.sub_tx_buffered(len);
 
-                #[cfg(feature = "fuzzing")]
-                // Coalesce STREAM frames when fuzzing.
-                if left > frame::MAX_STREAM_OVERHEAD {
+                // A packet that is lost holds up every stream in it, so there
+                // are no more of them than it takes to fill it (RFC 9000,
+                // section 13).
+                if (is_drained || cfg!(feature = "fuzzing")) &&
+                    left > 2 * frame::MAX_STREAM_OVERHEAD
+                {
                     continue;
                 }
 

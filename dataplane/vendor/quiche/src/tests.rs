@@ -4599,31 +4599,25 @@ fn stream_round_robin(
         })
     );
 
-    let (len, _) = pipe.client.send(&mut buf).unwrap();
-
-    let frames =
-        test_utils::decode_pkt(&mut pipe.server, &mut buf[..len]).unwrap();
-
     assert_eq!(
-        frames.first(),
+        iter.next(),
         Some(&frame::Frame::Stream {
             stream_id: 0,
             data: <RangeBuf>::from(b"aaaaa", 0, false),
         })
     );
 
-    let (len, _) = pipe.client.send(&mut buf).unwrap();
-
-    let frames =
-        test_utils::decode_pkt(&mut pipe.server, &mut buf[..len]).unwrap();
-
     assert_eq!(
-        frames.first(),
+        iter.next(),
         Some(&frame::Frame::Stream {
             stream_id: 4,
             data: <RangeBuf>::from(b"aaaaa", 0, false),
         })
     );
+
+    // All of them in one packet.
+    assert_eq!(iter.next(), None);
+    assert_eq!(pipe.client.send(&mut buf), Err(Error::Done));
 }
 
 #[rstest]
@@ -7878,9 +7872,10 @@ fn stream_reprioritize(
 
     let frames =
         test_utils::decode_pkt(&mut pipe.client, &mut buf[..len]).unwrap();
+    let mut frames = frames.iter();
 
     assert_eq!(
-        frames.first(),
+        frames.next(),
         Some(&frame::Frame::Stream {
             stream_id: 8,
             data: <RangeBuf>::from(b"b", 0, false),
@@ -7888,13 +7883,8 @@ fn stream_reprioritize(
     );
 
     // Then is stream 0.
-    let (len, _) = pipe.server.send(&mut buf).unwrap();
-
-    let frames =
-        test_utils::decode_pkt(&mut pipe.client, &mut buf[..len]).unwrap();
-
     assert_eq!(
-        frames.first(),
+        frames.next(),
         Some(&frame::Frame::Stream {
             stream_id: 0,
             data: <RangeBuf>::from(b"b", 0, false),
@@ -7902,26 +7892,16 @@ fn stream_reprioritize(
     );
 
     // Then are stream 12 and 4, with the same priority.
-    let (len, _) = pipe.server.send(&mut buf).unwrap();
-
-    let frames =
-        test_utils::decode_pkt(&mut pipe.client, &mut buf[..len]).unwrap();
-
     assert_eq!(
-        frames.first(),
+        frames.next(),
         Some(&frame::Frame::Stream {
             stream_id: 12,
             data: <RangeBuf>::from(b"b", 0, false),
         })
     );
 
-    let (len, _) = pipe.server.send(&mut buf).unwrap();
-
-    let frames =
-        test_utils::decode_pkt(&mut pipe.client, &mut buf[..len]).unwrap();
-
     assert_eq!(
-        frames.first(),
+        frames.next(),
         Some(&frame::Frame::Stream {
             stream_id: 4,
             data: <RangeBuf>::from(b"b", 0, false),
