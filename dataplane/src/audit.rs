@@ -3,17 +3,21 @@
 //! Shards [offer](Sink::offer) records and go on. The control thread owns the [`Spool`],
 //! numbers the records, and [delivers](deliver) them to one control plane replica; it
 //! keeps each record until that replica has stored it. Nothing here blocks a shard: when
-//! the spool is full, the record is lost and counted.
+//! the spool is full, the record is lost and counted. A record is encoded once, when it is
+//! offered, and is bytes from there on: it may have to be sent again.
 
 mod delivery;
 mod spool;
+mod wire;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use tidegate_proto::v1::record::Kind;
+use bytes::BytesMut;
+use prost::Message as _;
+use tidegate_proto::v1::{Record, record::Kind};
 use tokio::sync::mpsc;
 
 pub(crate) use self::delivery::{Reporter, deliver};
@@ -43,7 +47,7 @@ pub fn channel(capacity: usize) -> (Sink, Spool) {
 /// Takes records of any shard.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    sender: mpsc::Sender<Kind>,
+    sender: mpsc::Sender<BytesMut>,
     ledger: Arc<Ledger>,
 }
 
@@ -58,7 +62,7 @@ impl Sink {
                     (waiting < self.ledger.capacity).then_some(waiting + 1)
                 });
         if taken.is_ok() {
-            if self.sender.try_send(record).is_ok() {
+            if self.sender.try_send(encoded(record)).is_ok() {
                 self.ledger.accepted.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -72,6 +76,20 @@ impl Sink {
         self.ledger.clone()
     }
 }
+
+/// A record without its number, and room for that.
+fn encoded(kind: Kind) -> BytesMut {
+    let record = Record {
+        kind: Some(kind),
+        ..Record::default()
+    };
+    let mut bytes = BytesMut::with_capacity(record.encoded_len() + LONGEST_NUMBER);
+    record.encode(&mut bytes).expect("it has grown to fit");
+    bytes
+}
+
+/// A field of 64 bits.
+const LONGEST_NUMBER: usize = 11;
 
 /// Counts of records, shared between the threads.
 #[derive(Debug, Default)]

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tidegate_proto::v1::{ReportAck, ReportBatch, telemetry_client::TelemetryClient};
+use tidegate_proto::v1::ReportAck;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
-use super::Spool;
+use super::{
+    Spool,
+    wire::{EncodedBatch, open},
+};
 use crate::control::{Backoff, DialError, Dialer, Replica, Replicas};
 
 /// Most records of a batch.
@@ -136,15 +138,12 @@ async fn report(
     finish: &watch::Receiver<bool>,
     progress: &mut bool,
 ) -> Result<(), Lost> {
-    let mut client = TelemetryClient::new(reporter.dialer.dial(replica).await?);
+    let channel = reporter.dialer.dial(replica).await?;
     let (batches, receiver) = mpsc::channel(WINDOW);
     // A server may read before it answers, so the first batches go ahead of the answer.
     let mut sent = 0;
     send(spool, reporter, &batches, &mut sent)?;
-    let mut acks: Streaming<ReportAck> = client
-        .report(ReceiverStream::new(receiver))
-        .await?
-        .into_inner();
+    let mut acks = open(channel, ReceiverStream::new(receiver)).await?;
 
     let mut waiting_since = Instant::now();
     let mut pace = interval(PACE);
@@ -152,7 +151,7 @@ async fn report(
     loop {
         tokio::select! {
             ack = acks.message() => {
-                let ack = ack?.ok_or(Lost::Ended)?;
+                let ack: ReportAck = ack?.ok_or(Lost::Ended)?;
                 // Only what was sent can have been stored.
                 spool.acknowledge(ack.sequence.min(sent));
                 *progress = true;
@@ -179,7 +178,7 @@ async fn report(
 fn send(
     spool: &Spool,
     reporter: &Reporter,
-    batches: &mpsc::Sender<ReportBatch>,
+    batches: &mpsc::Sender<EncodedBatch>,
     sent: &mut u64,
 ) -> Result<(), Lost> {
     loop {
@@ -188,12 +187,11 @@ fn send(
             Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
             Err(mpsc::error::TrySendError::Closed(())) => return Err(Lost::Ended),
         };
-        let records = spool.after(*sent, BATCH);
-        let Some(last) = records.last() else {
+        let Some((records, last)) = spool.after(*sent, BATCH) else {
             return Ok(());
         };
-        *sent = last.sequence;
-        permit.send(ReportBatch {
+        *sent = last;
+        permit.send(EncodedBatch {
             dataplane_id: reporter.dataplane.clone(),
             instance_id: reporter.instance.clone(),
             records,

@@ -2,7 +2,8 @@ mod replica;
 
 use std::{thread, time::Duration};
 
-use tidegate_proto::v1::{Connection, record::Kind};
+use prost::Message as _;
+use tidegate_proto::v1::{Connection, Record, record::Kind};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -20,6 +21,19 @@ fn closed(id: impl Into<String>) -> Kind {
         id: id.into(),
         ..Default::default()
     })
+}
+
+/// What comes after a number, as it is understood elsewhere.
+fn after(spool: &Spool, sequence: u64, limit: usize) -> Vec<Record> {
+    let Some((records, last)) = spool.after(sequence, limit) else {
+        return Vec::new();
+    };
+    let decoded = records
+        .into_iter()
+        .map(|record| Record::decode(record).unwrap());
+    let records: Vec<_> = decoded.collect();
+    assert_eq!(records.last().map(|record| record.sequence), Some(last));
+    records
 }
 
 fn reporter(replicas: &[&Replica]) -> Reporter {
@@ -85,7 +99,7 @@ fn a_full_spool_drops_and_counts_and_takes_again_once_records_are_stored() {
         sink.offer(closed(number.to_string()));
     }
     spool.collect();
-    let waiting = spool.after(0, 100);
+    let waiting = after(&spool, 0, 100);
     let numbers: Vec<_> = waiting.iter().map(|record| record.sequence).collect();
     assert_eq!(
         numbers,
@@ -116,7 +130,7 @@ fn what_comes_after_a_number_is_found_whatever_was_acknowledged() {
     }
     spool.collect();
     let after = |spool: &Spool, sequence, limit| {
-        let records = spool.after(sequence, limit);
+        let records = after(spool, sequence, limit);
         records
             .iter()
             .map(|record| record.sequence)

@@ -8,6 +8,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use tidegate_proto::v1;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -171,7 +172,8 @@ impl Gateway {
             self.spool.collect();
             let records = self.spool.after(0, 1024).into_iter();
             let closed: Vec<_> = records
-                .filter_map(|record| match record.kind {
+                .flat_map(|(records, _)| records)
+                .filter_map(|record| match v1::Record::decode(record).unwrap().kind {
                     Some(v1::record::Kind::Closed(connection)) => Some(connection),
                     _ => None,
                 })
