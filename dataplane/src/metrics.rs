@@ -33,6 +33,8 @@ pub struct ShardMetrics {
     pub http: HttpMetrics,
     /// Encrypted ClientHellos, over TCP and QUIC.
     pub ech: Arc<EchCounts>,
+    /// Handshakes, over TCP and QUIC, that wait until there is time for them.
+    pub handshakes_waiting: Level,
     quic: QuicMetrics,
 }
 
@@ -41,6 +43,7 @@ impl ShardMetrics {
         Self {
             http: HttpMetrics::new(meter),
             ech: Arc::default(),
+            handshakes_waiting: Level::default(),
             quic: QuicMetrics::new(meter),
         }
     }

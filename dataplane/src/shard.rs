@@ -53,6 +53,7 @@ use crate::{
     sys,
     telemetry::Telemetry,
     tls::{Contexts, EarlyData, TcpAcceptor},
+    turnstile::Turnstile,
 };
 
 /// A shard, as everything on its thread sees it.
@@ -107,6 +108,11 @@ impl Shard {
     /// TLS for new TCP connections of a binding. `None`: it is cleartext.
     pub fn tls(&self, key: &BindingKey) -> Option<Rc<TcpAcceptor>> {
         self.bound.borrow().get(key)?.tls.clone()
+    }
+
+    /// Where handshakes wait for their turn.
+    pub(crate) fn turnstile(&self) -> &Rc<Turnstile> {
+        &self.tables.turnstile
     }
 
     /// Whether the whole shard drains.
@@ -282,6 +288,8 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         tracing::error!(%error, "the relay port cannot be served");
         None
     }));
+    let gauge = metrics.clone();
+    let turnstile = Turnstile::new(move |waiting| gauge.handshakes_waiting.set(waiting as u64));
     relay.set_peers(peers.borrow_and_update().clone());
     let shard = Rc::new(Shard {
         index,
@@ -303,6 +311,7 @@ async fn main(index: u8, surroundings: Surroundings, metrics: Arc<ShardMetrics>,
         sideways,
         tables: Tables {
             relay: Rc::new(relay),
+            turnstile: Rc::new(turnstile),
             ..Tables::default()
         },
     });

@@ -12,6 +12,8 @@ mod queue;
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -26,6 +28,8 @@ use self::{
 
 /// One for each shard.
 pub(crate) struct Turnstile {
+    /// Told how many wait, whenever that changes.
+    gauge: Box<dyn Fn(usize)>,
     budget: RefCell<Budget>,
     queue: RefCell<Queue<Waker>>,
     /// What handshakes took since it was last looked.
@@ -36,22 +40,22 @@ pub(crate) struct Turnstile {
 
 impl Default for Turnstile {
     fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl Turnstile {
+    /// `gauge` is told how many wait, whenever that changes.
+    pub(crate) fn new(gauge: impl Fn(usize) + 'static) -> Self {
         Self {
+            gauge: Box::new(gauge),
             budget: RefCell::new(Budget::new(Instant::now())),
             queue: RefCell::default(),
             spent: Cell::default(),
             attended: Cell::default(),
         }
     }
-}
 
-/// A place in the queue, which is given up with it.
-pub(crate) struct Place {
-    turnstile: Rc<Turnstile>,
-    number: Number,
-}
-
-impl Turnstile {
     /// `None`: the handshake may go on at once.
     pub(crate) fn enter(self: &Rc<Self>, validated: bool, now: Instant) -> Option<Place> {
         let mut queue = self.queue.borrow_mut();
@@ -59,11 +63,25 @@ impl Turnstile {
             return None;
         }
         let number = queue.join(validated, now, Waker::noop().clone());
+        (self.gauge)(queue.len());
         if !self.attended.replace(true) {
             spawn_local(self.clone().attend());
         }
         let turnstile = self.clone();
         Some(Place { turnstile, number })
+    }
+
+    /// Performs a handshake, and takes the time that it takes of the shard off what
+    /// handshakes may take.
+    pub(crate) async fn charge<F: Future>(&self, handshake: F) -> F::Output {
+        let mut handshake = pin!(handshake);
+        poll_fn(|cx| {
+            let begun = Instant::now();
+            let polled = handshake.as_mut().poll(cx);
+            self.spend(begun.elapsed());
+            polled
+        })
+        .await
     }
 
     /// A handshake took so much of the shard's time.
@@ -73,6 +91,7 @@ impl Turnstile {
     }
 
     /// How many wait.
+    #[cfg(debug_assertions)]
     pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()
     }
@@ -96,10 +115,17 @@ impl Turnstile {
             if (allowed || others < NOTHING)
                 && let Some(waker) = queue.next(now)
             {
+                (self.gauge)(queue.len());
                 waker.wake();
             }
         }
     }
+}
+
+/// A place in the queue, which is given up with it.
+pub(crate) struct Place {
+    turnstile: Rc<Turnstile>,
+    number: Number,
 }
 
 impl Place {
@@ -115,9 +141,15 @@ impl Place {
     }
 }
 
+/// Clients have sent their first packets again by then (RFC 9002 6.2.2), and most go on doing
+/// so: a shard that cannot keep up would answer only those that have given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.turnstile.queue.borrow_mut().leave(self.number);
+        let mut queue = self.turnstile.queue.borrow_mut();
+        queue.leave(self.number);
+        (self.turnstile.gauge)(queue.len());
     }
 }
 

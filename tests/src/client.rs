@@ -107,7 +107,7 @@ impl Target {
     }
 
     /// Other ALPN protocols, and no tickets shared with `self`.
-    fn with_alpn(&self, alpn: &[&str]) -> Option<Arc<ClientConfig>> {
+    pub fn with_alpn(&self, alpn: &[&str]) -> Option<Arc<ClientConfig>> {
         let mut config = ClientConfig::clone(self.tls.as_ref()?);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Some(Arc::new(config))

@@ -14,7 +14,7 @@ use super::cell::{Counter, Counters};
 /// Values of `network.protocol.version`.
 pub(super) const VERSIONS: [&str; 4] = ["1.0", "1.1", "2", "3"];
 /// Why a TCP connection was refused; see [`HttpMetrics::tcp_refused`].
-pub(super) const REFUSALS: [&str; 3] = ["admission", "limit", "other"];
+pub(super) const REFUSALS: [&str; 4] = ["admission", "limit", "overload", "other"];
 /// What went wrong with an upstream; see [`HttpMetrics::upstream_error`].
 pub(super) const UPSTREAM_ERRORS: [&str; 9] = [
     "connect",
@@ -61,7 +61,7 @@ pub struct HttpMetrics {
     pub(super) mirrors: Counters<6>,
     pub(super) tcp_accepted: Counter,
     pub(super) tcp_closed: Counters<10>,
-    pub(super) tcp_refused: Counters<3>,
+    pub(super) tcp_refused: Counters<4>,
     pub(super) tls_failures: Counter,
 }
 
@@ -162,8 +162,8 @@ impl HttpMetrics {
         self.tcp_closed.at(by as usize).one();
     }
 
-    /// A TCP connection was refused: `admission`, `draining` or `limit`; anything else
-    /// counts as `other`.
+    /// A TCP connection was refused: `admission`, `limit`, or `overload` (there was no time
+    /// for its handshake); anything else counts as `other`.
     pub fn tcp_refused(&self, reason: &'static str) {
         self.tcp_refused.named(&REFUSALS, reason).one();
     }

@@ -243,10 +243,11 @@ impl Registrar<'_> {
             ),
         );
         self.level(
-            "tidegate.quic.handshakes.waiting",
+            "tidegate.handshakes.waiting",
             "{handshake}",
-            "Handshakes that wait because those before them have had half of their shard's time.",
-            self.sum(|shard| shard.quic.waiting.value()),
+            "Handshakes, over TCP too, that wait because those before them have had half of their \
+             shard's time.",
+            self.sum(|shard| shard.handshakes_waiting.value()),
         );
         self.level(
             "tidegate.quic.retry.active",

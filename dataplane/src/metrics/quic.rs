@@ -47,7 +47,6 @@ pub(super) struct QuicMetrics {
     pub(super) half_open_validated: Level,
     /// In seconds since the epoch, until when Retry is on if nothing happens; 0: it is off.
     pub(super) retrying_until: Level,
-    pub(super) waiting: Level,
     pub(super) initials: Counter,
     pub(super) opened: Counter,
     pub(super) closed: Counters<10>,
@@ -97,7 +96,6 @@ impl QuicMetrics {
             half_open_unvalidated: Level::default(),
             half_open_validated: Level::default(),
             retrying_until: Level::default(),
-            waiting: Level::default(),
             initials: Counter::default(),
             opened: Counter::default(),
             closed: Counters::default(),
@@ -195,10 +193,6 @@ impl Metrics for ShardMetrics {
         // What keeps it on is forgotten by then, if nothing comes to say so again.
         let until = on.then(|| unix_seconds() + RETRY_LIFETIME.as_secs() + 1);
         self.quic.retrying_until.set(until.unwrap_or(0));
-    }
-
-    fn handshakes_waiting(&self, count: usize) {
-        self.quic.waiting.set(count as u64);
     }
 
     fn initial_accepted(&self) {

@@ -62,7 +62,7 @@ fn touch_everything(shard: &ShardMetrics, control: &ControlMetrics) {
         validated: 3,
     });
     shard.retrying(true);
-    shard.handshakes_waiting(4);
+    shard.handshakes_waiting.set(4);
     shard.initial_accepted();
     shard.connection_opened();
     shard.connection_opened();
@@ -145,7 +145,7 @@ fn the_text_has_every_instrument_and_sums_the_shards() {
             6.0,
         ),
         ("tidegate_quic_retry_active", &[], 2.0),
-        ("tidegate_quic_handshakes_waiting", &[], 8.0),
+        ("tidegate_handshakes_waiting", &[], 8.0),
         ("tidegate_quic_initials_accepted_total", &[], 2.0),
         ("tidegate_quic_connections", &[], 2.0),
         (

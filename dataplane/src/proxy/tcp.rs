@@ -6,6 +6,7 @@
 
 mod drive;
 mod gather;
+mod handshake;
 mod http1;
 mod live;
 mod reply;
@@ -46,7 +47,7 @@ use crate::{
     quic::stats::tls_info,
     shard::Shard,
     snapshot::{Binding, BindingKey, HttpLimits, Listener, Scheme},
-    tls::{AcceptError, Terms},
+    tls::Terms,
 };
 
 /// Accepts on these sockets until it is dropped. Connections live on as tasks of their
@@ -148,22 +149,10 @@ impl Accepted {
         let Some(acceptor) = self.shard.tls(&self.key) else {
             return Ending::new(ClosedBy::Local, "the binding has no TLS");
         };
-        let (shard, peer) = (&self.shard, self.live.peer.ip());
-        let wire = Gather::new(wire, SEGMENTS);
-        let handshake = acceptor.accept(wire, self.limits.header_timeout, |ssl| {
-            shard.arms.meet(ssl, peer);
-        });
+        let handshake = self.handshake(&acceptor, wire);
         let stream = match self.live.unless_told(handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                self.shard.metrics.http.tls_handshake_failed();
-                let by = match error {
-                    AcceptError::Timeout => ClosedBy::HandshakeTimeout,
-                    AcceptError::Failed => ClosedBy::Local,
-                };
-                return Ending::new(by, error.to_string());
-            }
-            Err(ending) => return ending,
+            Ok(Err(ending)) | Err(ending) => return ending,
         };
         let ssl = stream.ssl();
         let multiplex = ssl.selected_alpn_protocol() == Some(b"h2");

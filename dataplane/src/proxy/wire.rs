@@ -57,6 +57,13 @@ impl Wire {
         self.traffic.clone()
     }
 
+    /// Waits until the peer has said something, or is gone.
+    pub(crate) async fn spoken(&self) -> io::Result<()> {
+        // A fresh socket may count as readable without there being anything.
+        self.stream.peek(&mut [0]).await?;
+        Ok(())
+    }
+
     /// Whether the peer begins with these bytes, which are read again afterwards. Waits
     /// until that is certain, so at the longest for as many bytes, or their end.
     pub(crate) async fn begins_with(&mut self, preface: &[u8]) -> io::Result<bool> {

@@ -35,8 +35,6 @@ pub trait Metrics {
     fn half_open(&self, counts: Counts);
     /// Whether clients have to prove their addresses now, because of many handshakes.
     fn retrying(&self, on: bool);
-    /// Handshakes that wait until there is time for them.
-    fn handshakes_waiting(&self, count: usize);
     /// An Initial that began a connection.
     fn initial_accepted(&self);
     /// A connection's memory was taken.
@@ -260,7 +258,6 @@ impl Metrics for NoMetrics {
     fn write_blocked(&self, _: Duration) {}
     fn half_open(&self, _: Counts) {}
     fn retrying(&self, _: bool) {}
-    fn handshakes_waiting(&self, _: usize) {}
     fn initial_accepted(&self) {}
     fn connection_opened(&self) {}
     fn connection_closed(&self, _: ClosedBy, _: u64, _: u32) {}

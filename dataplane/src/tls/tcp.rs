@@ -1,12 +1,9 @@
 //! TLS over TCP: HTTP/2 and HTTP/1.1.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use boring::ssl::{Ssl, SslContext, SslMode, SslRef};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_boring::{SslStream, SslStreamBuilder};
 
 use super::{Contexts, Door, EchCounts, Tickets, TlsError, root};
@@ -17,16 +14,10 @@ pub struct TcpAcceptor {
     context: SslContext,
 }
 
-/// Why a client got no TLS session.
+/// A client got no TLS session: the handshake failed, or the client went away.
 #[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// It took too long.
-    #[error("the TLS handshake did not complete in time")]
-    Timeout,
-    /// The handshake failed, or the client went away.
-    #[error("the TLS handshake failed")]
-    Failed,
-}
+#[error("the TLS handshake failed")]
+pub struct AcceptError;
 
 impl TcpAcceptor {
     /// An acceptor for the listeners of a binding.
@@ -47,25 +38,21 @@ impl TcpAcceptor {
         })
     }
 
-    /// Performs the handshake, within `limit`. `prepare` sees the session before it.
+    /// Performs the handshake. `prepare` sees the session before it.
     ///
     /// # Errors
-    /// When it fails or takes too long.
+    /// When it fails.
     pub async fn accept<S>(
         &self,
         stream: S,
-        limit: Duration,
         prepare: impl FnOnce(&mut SslRef),
     ) -> Result<SslStream<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut ssl = Ssl::new(&self.context).map_err(|_| AcceptError::Failed)?;
+        let mut ssl = Ssl::new(&self.context).map_err(|_| AcceptError)?;
         prepare(&mut ssl);
-        match timeout(limit, SslStreamBuilder::new(ssl, stream).accept()).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(_)) => Err(AcceptError::Failed),
-            Err(_) => Err(AcceptError::Timeout),
-        }
+        let accepting = SslStreamBuilder::new(ssl, stream).accept();
+        accepting.await.map_err(|_| AcceptError)
     }
 }

@@ -3,6 +3,7 @@
 //! table, so that two slow cores do them in seconds; each test says how large they are.
 
 mod addresses;
+mod budget;
 mod floods;
 mod handshakes;
 mod http3;

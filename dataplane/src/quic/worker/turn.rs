@@ -1,12 +1,12 @@
 //! How a handshake comes to the step that costs much: the answer to a ClientHello.
 
-use std::{
-    future::poll_fn,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, time::Instant};
 
 use super::{CONNECTION_REFUSED, Core, core::send_copy};
-use crate::quic::{ConnectionShutdownBehaviour, HandshakeError};
+use crate::{
+    quic::{ConnectionShutdownBehaviour, HandshakeError},
+    turnstile::PATIENCE,
+};
 
 impl Core {
     /// Waits until there is time for what came in, as long as no whole ClientHello did.
@@ -20,8 +20,6 @@ impl Core {
         let Some(place) = turnstile.enter(validated, since) else {
             return Ok(());
         };
-        let metrics = shared.endpoint.host.metrics();
-        metrics.handshakes_waiting(turnstile.waiting());
         let deadline = since + PATIENCE;
         let outcome = loop {
             let turn = poll_fn(|cx| place.poll(cx));
@@ -46,7 +44,6 @@ impl Core {
             }
         };
         drop(place);
-        metrics.handshakes_waiting(turnstile.waiting());
         outcome
     }
 
@@ -93,7 +90,3 @@ impl Core {
         }
     }
 }
-
-/// Clients have sent their first packets again by then (RFC 9002 6.2.2), and most go on doing
-/// so: a shard that cannot keep up would answer only those that have given up.
-const PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
-    time::Duration,
 };
 
 use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
@@ -23,7 +22,7 @@ async fn what_waits_may_be_written_again_from_another_place_and_with_more() {
     let (near, far) = tokio::io::duplex(4096);
     let (client, server) = tokio::join!(
         tokio_boring::connect(connector, "example.com", near),
-        acceptor.accept(far, Duration::from_secs(10), |_| {}),
+        acceptor.accept(far, |_| {}),
     );
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
     let first = vec![7; 10_000];

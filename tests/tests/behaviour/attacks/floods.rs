@@ -1,12 +1,6 @@
 //! Row 3: floods of handshakes.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+use std::{net::IpAddr, sync::Arc};
 
 use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 use tidegate_tests::{Gateway, H3, Samples, Upstream, eventually, heavy, raw::Replay, within};
@@ -15,12 +9,6 @@ use super::{SLACK, apart, dropped, half_open, network, received, socket, taken};
 
 fn retry_active(samples: &Samples) -> bool {
     samples.sum("tidegate_quic_retry_active", &[]) >= Some(1.0)
-}
-
-fn waiting(samples: &Samples) -> f64 {
-    samples
-        .sum("tidegate_quic_handshakes_waiting", &[])
-        .expect("it is measured")
 }
 
 async fn connect_from(gateway: &Gateway, address: IpAddr) -> H3 {
@@ -174,103 +162,4 @@ async fn row_03_a_shard_holds_so_many_handshakes_and_no_more() {
     let grown = gateway.dataplane_process().memory().saturating_sub(memory);
     assert!(grown <= MOST * EACH + SLACK, "{grown} bytes");
     assert_eq!(client.get("/").await.status, 200);
-}
-
-/// Row 3, the signing budget: half of the shard's time is for eight connections that are busy,
-/// while 1,500 ClientHellos wait to be answered. In a debug build a request takes no longer than
-/// a handshake, so there are at least half as many; without a budget there are a third. What
-/// else the machine does can only keep the connections from being busy, so one of three tries
-/// is enough.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_03_requests_are_served_while_handshakes_wait() {
-    let _alone = heavy().await;
-    let mut outcomes = Vec::new();
-    for _try in 0..3 {
-        let (requests, handshakes, waited) = work_beside_a_flood().await;
-        if requests >= handshakes / 2.0 && waited > 50.0 {
-            return;
-        }
-        outcomes.push((requests, handshakes, waited));
-    }
-    panic!("requests, handshakes, most that waited: {outcomes:?}");
-}
-
-/// Requests that were served while a flood was answered, its handshakes, and how many of them
-/// waited at once.
-async fn work_beside_a_flood() -> (f64, f64, f64) {
-    const FLOOD: usize = 1_500;
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::builder()
-        .shards(1)
-        .tls_option("tidegate.dev/retry", "never")
-        .start(&upstream)
-        .await;
-    let replay = Replay::new(&gateway.target());
-    let flood: Vec<Vec<u8>> = (0..FLOOD).map(|_| replay.flight().remove(0)).collect();
-    let (stop, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let mut busy = Vec::new();
-    for _ in 0..8 {
-        let client = gateway.h3().await;
-        let (stop, served) = (stop.clone(), served.clone());
-        busy.push(tokio::spawn(async move {
-            while !stop.load(Ordering::SeqCst) {
-                assert_eq!(client.get("/bytes/1000").await.status, 200);
-                served.fetch_add(1, Ordering::SeqCst);
-            }
-        }));
-    }
-    let accepted = |samples: &Samples| {
-        samples
-            .sum("tidegate_quic_initials_accepted_total", &[])
-            .expect("it is counted")
-    };
-    let before = accepted(&gateway.dataplane_samples());
-    let mut sources = Vec::new();
-    for index in 0..15 {
-        sources.push(socket(network(index, 1)).await);
-    }
-    let at_first = served.load(Ordering::SeqCst);
-    let mut most_waiting = 0.0_f64;
-    for (index, datagram) in flood.iter().enumerate() {
-        let sent = sources[index % 15].send_to(datagram, gateway.https).await;
-        sent.expect("loopback sends");
-        if index % 50 == 49 {
-            // The kernel has room for not many more. A few may be lost. Without a pause, or the
-            // shard would answer all that came before the next ones come.
-            let taken = async {
-                loop {
-                    let samples = gateway.dataplane_samples();
-                    most_waiting = most_waiting.max(waiting(&samples));
-                    let lost = samples.sum("tidegate_quic_datagrams_kernel_dropped_total", &[]);
-                    let begun = accepted(&samples) - before;
-                    if begun + lost.unwrap_or(0.0) >= index as f64 {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
-            };
-            within("the gateway takes what was sent", taken).await;
-        }
-    }
-    // Until the last one was answered, or had waited for too long.
-    let answered = eventually("the flood is over", || {
-        let samples = gateway.dataplane_samples();
-        let (begun, waiting) = (accepted(&samples) - before, waiting(&samples));
-        most_waiting = most_waiting.max(waiting);
-        let late = samples.sum(
-            "tidegate_quic_handshakes_failed_total",
-            &[("error_type", "overload")],
-        );
-        let over = begun >= FLOOD as f64 * 0.9 && waiting == 0.0;
-        async move { over.then_some(begun - late?) }
-    })
-    .await;
-    let meanwhile = served.load(Ordering::SeqCst) - at_first;
-    stop.store(true, Ordering::SeqCst);
-    for task in busy {
-        within("the work ends", task)
-            .await
-            .expect("no request failed");
-    }
-    (meanwhile as f64, answered, most_waiting)
 }
