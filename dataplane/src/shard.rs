@@ -18,6 +18,7 @@ mod serve;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
+    fmt::Write as _,
     net::{SocketAddr, UdpSocket},
     rc::Rc,
     sync::Arc,
@@ -134,10 +135,11 @@ impl Shard {
 
     /// The id of a connection in the admin API.
     pub fn connection_id(&self, handle: Handle) -> String {
-        format!(
-            "{}.{}.{}.{}",
-            self.dataplane, self.index, handle.slot, handle.generation
-        )
+        let Handle { slot, generation } = handle;
+        let mut id = String::with_capacity(self.dataplane.len() + LONGEST_HANDLE);
+        write!(id, "{}.{}.{slot}.{generation}", self.dataplane, self.index)
+            .expect("a string takes it");
+        id
     }
 
     /// Closes every socket. The shard and what it is bound to hold each other until then.
@@ -366,3 +368,6 @@ fn socket_addresses(key: &BindingKey) -> Vec<SocketAddr> {
         .map(|address| SocketAddr::new(*address, key.port))
         .collect()
 }
+
+/// Three points and numbers.
+const LONGEST_HANDLE: usize = 26;

@@ -32,15 +32,23 @@ pub struct Incoming {
 
 impl Incoming {
     /// The datagrams in it.
-    pub fn segments(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let size = self.gro.map_or(self.buf.len(), usize::from).max(1);
-        self.buf.chunks_mut(size)
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.buf.chunks(self.segment_len())
+    }
+
+    /// The same, to be decrypted in place.
+    pub fn segments_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let len = self.segment_len();
+        self.buf.chunks_mut(len)
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        let size = self.gro.map_or(self.buf.len(), usize::from).max(1);
-        self.buf.len().div_ceil(size)
+        self.buf.len().div_ceil(self.segment_len())
+    }
+
+    fn segment_len(&self) -> usize {
+        self.gro.map_or(self.buf.len(), usize::from).max(1)
     }
 }
 
@@ -162,14 +170,16 @@ impl IncomingQueue {
         self.queue.is_empty()
     }
 
-    /// The oldest batch. The last one gives back the queue's own memory.
+    /// The oldest batch.
     pub fn pop(&mut self) -> Option<Incoming> {
         let incoming = self.queue.pop_front()?;
         self.bytes -= incoming.buf.len();
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
         Some(incoming)
+    }
+
+    /// Gives back what memory the queue has to spare.
+    pub fn shrink_to_fit(&mut self) {
+        self.queue.shrink_to_fit();
     }
 }
 
@@ -203,7 +213,7 @@ mod tests {
     #[test]
     fn a_gro_batch_splits_into_its_datagrams() {
         let pool = Rc::default();
-        let mut batch = incoming(&pool, 3_000, Some(1_200));
+        let batch = incoming(&pool, 3_000, Some(1_200));
         assert_eq!(batch.count(), 3);
         assert_eq!(
             batch

@@ -114,8 +114,8 @@ impl Listener {
 
     /// Takes one batch where it belongs. Several datagrams that the kernel merged mostly
     /// are one connection's; where they are not, each goes its own way.
-    pub fn dispatch(&self, mut incoming: Incoming) {
-        if is_mixed(&mut incoming) {
+    pub fn dispatch(&self, incoming: Incoming) {
+        if is_mixed(&incoming) {
             let Incoming {
                 peer_addr,
                 local_addr,
@@ -200,7 +200,7 @@ impl Listener {
     }
 
     /// Sends a client's datagrams to the data plane that has its connection.
-    fn forward(&self, mut incoming: Incoming, server: u32) {
+    fn forward(&self, incoming: Incoming, server: u32) {
         let Endpoint { host, tables, .. } = &*self.endpoint;
         let Some(owner) = tables.relay.peers().address(server) else {
             return self.drop_all(&incoming, DatagramDrop::RelayOff);
@@ -243,12 +243,10 @@ impl Listener {
 
 /// Whether the datagrams of a batch may belong to different connections, or have different
 /// verdicts.
-fn is_mixed(incoming: &mut Incoming) -> bool {
-    incoming.gro.is_some() && {
-        let mut segments = incoming.segments();
-        let first = segments.next().map(|segment| head(segment).to_vec());
-        segments.any(|segment| Some(head(segment)) != first.as_deref())
-    }
+fn is_mixed(incoming: &Incoming) -> bool {
+    let mut heads = incoming.segments().map(head);
+    let first = heads.next();
+    heads.any(|head| Some(head) != first)
 }
 
 /// As much of a datagram as tells where it belongs: flags that differ between packets of
@@ -303,7 +301,7 @@ mod tests {
             ),
         ];
         for (index, (datagrams, mixed)) in cases.into_iter().enumerate() {
-            assert_eq!(is_mixed(&mut batch(900, datagrams)), mixed, "{index}");
+            assert_eq!(is_mixed(&batch(900, datagrams)), mixed, "{index}");
         }
     }
 }

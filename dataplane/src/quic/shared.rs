@@ -151,6 +151,13 @@ impl Shared {
         self.mailbox.borrow_mut().incoming.pop()
     }
 
+    /// Gives back what memory the queues have to spare.
+    pub(crate) fn rest(&self) {
+        let mut mailbox = self.mailbox.borrow_mut();
+        mailbox.incoming.shrink_to_fit();
+        mailbox.commands.shrink_to_fit();
+    }
+
     /// Queues a command. Says whether there was room.
     pub(crate) fn command(&self, command: QuicCommand) -> bool {
         let mut mailbox = self.mailbox.borrow_mut();
@@ -233,7 +240,7 @@ impl Shared {
             stats.pmtu = stats.pmtu.min(limit as u32);
         }
         if let (Some(stats), Some(transport)) = (&mut stats, &*self.transport.borrow()) {
-            stats.congestion_control = transport.congestion_control.to_string();
+            stats.congestion_control = transport.congestion_control.as_str().to_owned();
         }
         v1::Connection {
             listener_id: self
@@ -243,8 +250,8 @@ impl Shared {
                 .unwrap_or_default()
                 .to_owned(),
             transport: "quic".to_owned(),
-            peer_address: self.peer.get().to_string(),
-            local_address: self.local.to_string(),
+            peer_address: stats::address(self.peer.get()),
+            local_address: stats::address(self.local),
             started_at_ms: unix_millis(self.started_at),
             age_ms: self.started.elapsed().as_millis() as u64,
             handshake: Some(self.handshake.borrow().to_proto()),

@@ -1,6 +1,10 @@
 //! Statistics of a connection: of this moment, and what only its end tells.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use boring::{hash::MessageDigest, ssl::SslRef, x509::X509};
 use tidegate_proto::v1;
@@ -117,9 +121,20 @@ fn client_certificate(ssl: &SslRef, certificate: &X509) -> v1::ClientCertificate
 pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |value| char::from_digit(value, 16).unwrap_or_default();
     let digits = |byte: &u8| [digit(u32::from(byte >> 4)), digit(u32::from(byte & 0xf))];
-    bytes.iter().flat_map(digits).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(digits));
+    text
 }
 
+/// An address in words, without growing on the way.
+pub(crate) fn address(address: SocketAddr) -> String {
+    let mut text = String::with_capacity(LONGEST_ADDRESS);
+    write!(text, "{address}").expect("a string takes it");
+    text
+}
+
+/// IPv6 with an IPv4 address, a zone and a port.
+const LONGEST_ADDRESS: usize = 58;
 /// `XN_FLAG_RFC2253`.
 const RFC_2253: i32 = 0x0111_0317;
 /// A client does not make the record grow.

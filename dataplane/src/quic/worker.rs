@@ -202,7 +202,7 @@ impl<A: ApplicationOverQuic> Running<A> {
                 None
             };
             let stage = if core.complete {
-                rest.begin(&mut shared.qconn.borrow_mut(), application, now);
+                rest.begin(&shared, application, now);
                 rest.deadline()
             } else {
                 shared.handshake.borrow().deadline()

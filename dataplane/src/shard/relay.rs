@@ -53,7 +53,7 @@ impl Shard {
 
     fn relayed(&self, mut frames: Incoming) {
         let (relay, rx_time) = (frames.peer_addr, frames.rx_time);
-        for frame in frames.segments() {
+        for frame in frames.segments_mut() {
             let Some(Opened {
                 way,
                 client,

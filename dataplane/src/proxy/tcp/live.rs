@@ -15,7 +15,7 @@ use super::drive::Ending;
 use crate::{
     connections::{Handle, LiveConnection},
     proxy::wire::Traffic,
-    quic::ConnectionShutdownBehaviour,
+    quic::{ConnectionShutdownBehaviour, stats},
     shard::Shard,
     snapshot::Scheme,
 };
@@ -165,8 +165,8 @@ impl LiveConnection for Live {
                 .unwrap_or_default()
                 .to_owned(),
             transport: "tcp".into(),
-            peer_address: self.peer.to_string(),
-            local_address: self.local.to_string(),
+            peer_address: stats::address(self.peer),
+            local_address: stats::address(self.local),
             started_at_ms: since_epoch.as_millis() as i64,
             age_ms: self.started.elapsed().as_millis() as u64,
             handshake: Some(v1::HandshakeInfo {

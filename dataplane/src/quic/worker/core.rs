@@ -114,7 +114,7 @@ impl Core {
             self.aead.fed(incoming.count() as u64);
             let turned = self.shared.vias.borrow().of(client) != via;
             let before = turned.then(|| qconn.stats().recv);
-            for datagram in incoming.segments() {
+            for datagram in incoming.segments_mut() {
                 if self.retired && names_retired(&qconn, datagram) {
                     let metrics = self.shared.endpoint.host.metrics();
                     metrics.datagram_dropped(DatagramDrop::RetiredConnectionId);

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::quic::{ApplicationOverQuic, QuicheConnection};
+use crate::quic::{ApplicationOverQuic, shared::Shared};
 
 /// Since when nothing has come.
 pub(super) struct Rest {
@@ -35,14 +35,16 @@ impl Rest {
     /// Gives it back if it is time.
     pub(super) fn begin(
         &mut self,
-        qconn: &mut QuicheConnection,
+        shared: &Shared,
         application: &mut impl ApplicationOverQuic,
         now: Instant,
     ) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.given_back = true;
+            let mut qconn = shared.qconn.borrow_mut();
             qconn.shrink_to_fit();
             qconn.release_tls();
+            shared.rest();
             application.rest();
         }
     }
