@@ -96,6 +96,19 @@ impl BufSplit for bytes::Bytes {
     fn split_at(&mut self, at: usize) -> Self {
         self.split_off(at)
     }
+
+    // To copy what is small costs less than to send the prefix by itself.
+    fn try_add_prefix(&mut self, prefix: &[u8]) -> bool {
+        const MAX_COPIED: usize = 1024;
+
+        if self.len() > MAX_COPIED {
+            return false;
+        }
+
+        *self = [prefix, self.as_ref()].concat().into();
+
+        true
+    }
 }
 
 impl BufSplit for bytes::BytesMut {

@@ -282,6 +282,7 @@
 //! [`send_response()`]: struct.Connection.html#method.send_response
 //! [`send_body()`]: struct.Connection.html#method.send_body
 
+use std::borrow::Cow;
 use std::collections::hash_map;
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -712,6 +713,16 @@ impl Config {
     }
 }
 
+/// The type and the length of a frame, each at its longest.
+const MAX_FRAME_HEADER_LEN: usize = 16;
+
+/// The length that the header block of these headers has at the most.
+fn header_block_cap<T: NameValue>(headers: &[T]) -> usize {
+    headers
+        .iter()
+        .fold(0, |acc, h| acc + h.value().len() + h.name().len() + 32)
+}
+
 /// A trait for types with associated string name and value.
 pub trait NameValue {
     /// Returns the object's name.
@@ -737,7 +748,7 @@ where
 
 /// An owned name-value pair representing a raw HTTP header.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Header(Vec<u8>, Vec<u8>);
+pub struct Header(Cow<'static, [u8]>, Cow<'static, [u8]>);
 
 fn try_print_as_readable(hdr: &[u8], f: &mut fmt::Formatter) -> fmt::Result {
     match std::str::from_utf8(hdr) {
@@ -761,7 +772,7 @@ impl Header {
     ///
     /// Both `name` and `value` will be cloned.
     pub fn new(name: &[u8], value: &[u8]) -> Self {
-        Self(name.to_vec(), value.to_vec())
+        Self(name.to_vec().into(), value.to_vec().into())
     }
 }
 
@@ -1475,43 +1486,40 @@ impl Connection {
     }
 
     fn encode_header_block<T: NameValue>(
-        &mut self, headers: &[T],
-    ) -> Result<Vec<u8>> {
-        let headers_len = headers
-            .iter()
-            .fold(0, |acc, h| acc + h.value().len() + h.name().len() + 32);
-
-        let mut header_block = vec![0; headers_len];
-        let len = self
-            .qpack_encoder
-            .encode(headers, &mut header_block)
-            .map_err(|_| Error::InternalError)?;
-
-        header_block.truncate(len);
-
-        Ok(header_block)
+        &mut self, headers: &[T], out: &mut [u8],
+    ) -> Result<usize> {
+        self.qpack_encoder
+            .encode(headers, out)
+            .map_err(|_| Error::InternalError)
     }
 
     fn send_headers<T: NameValue, F: BufFactory>(
         &mut self, conn: &mut super::Connection<F>, stream_id: u64,
         headers: &[T], fin: bool,
     ) -> Result<()> {
-        let mut d = [42; 10];
-        let mut b = octets::OctetsMut::with_slice(&mut d);
-
         if !self.frames_greased && conn.grease {
             self.send_grease_frames(conn, stream_id)?;
             self.frames_greased = true;
         }
 
-        let header_block = self.encode_header_block(headers)?;
+        // The length of the header block is known last, and comes first.
+        let mut buf = vec![0; MAX_FRAME_HEADER_LEN + header_block_cap(headers)];
+        let header_block = &mut buf[MAX_FRAME_HEADER_LEN..];
+        let header_block_len = self.encode_header_block(headers, header_block)?;
 
         let overhead = octets::varint_len(frame::HEADERS_FRAME_TYPE_ID) +
-            octets::varint_len(header_block.len() as u64);
+            octets::varint_len(header_block_len as u64);
+
+        let frame_buf = &mut buf[MAX_FRAME_HEADER_LEN - overhead..]
+            [..overhead + header_block_len];
+
+        let mut b = octets::OctetsMut::with_slice(frame_buf);
+        b.put_varint(frame::HEADERS_FRAME_TYPE_ID)?;
+        b.put_varint(header_block_len as u64)?;
 
         // Headers need to be sent atomically, so make sure the stream has
         // enough capacity.
-        match conn.stream_writable(stream_id, overhead + header_block.len()) {
+        match conn.stream_writable(stream_id, frame_buf.len()) {
             Ok(true) => (),
 
             Ok(false) => return Err(Error::StreamBlocked),
@@ -1525,19 +1533,13 @@ impl Connection {
             },
         };
 
-        b.put_varint(frame::HEADERS_FRAME_TYPE_ID)?;
-        b.put_varint(header_block.len() as u64)?;
-        let off = b.off();
-        conn.stream_send(stream_id, &d[..off], false)?;
-
-        // Sending header block separately avoids unnecessary copy.
-        conn.stream_send(stream_id, &header_block, fin)?;
+        conn.stream_send(stream_id, frame_buf, fin)?;
 
         trace!(
             "{} tx frm HEADERS stream={} len={} fin={}",
             conn.trace_id(),
             stream_id,
-            header_block.len(),
+            header_block_len,
             fin
         );
 
@@ -1558,7 +1560,7 @@ impl Connection {
             };
             let ev_data = EventData::Http3FrameCreated(FrameCreated {
                 stream_id,
-                length: Some(header_block.len() as u64),
+                length: Some(header_block_len as u64),
                 frame,
                 ..Default::default()
             });
@@ -4870,7 +4872,9 @@ mod tests {
 
         let (stream, req) = s.send_request(false).unwrap();
 
-        let header_block = s.client.encode_header_block(&req).unwrap();
+        let mut header_block = vec![0; header_block_cap(&req)];
+        let len = s.client.encode_header_block(&req, &mut header_block);
+        header_block.truncate(len.unwrap());
 
         s.send_frame_client(
             frame::Frame::PushPromise {

@@ -174,7 +174,8 @@ impl Decoder {
                         (name.len() + value.len()) as u64,
                     )?;
 
-                    let hdr = Header::new(name, value);
+                    // Those of the static table need not be cloned.
+                    let hdr = Header(name.into(), value.into());
                     out.push(hdr);
                 },
 
@@ -217,7 +218,7 @@ impl Decoder {
 
                     // Instead of calling Header::new(), create Header directly
                     // from `name` and `value`.
-                    let hdr = Header(name, value);
+                    let hdr = Header(name.into(), value.into());
                     out.push(hdr);
                 },
 
@@ -246,8 +247,8 @@ impl Decoder {
                     size_tracker.on_field_part_decoded(value.len() as u64)?;
 
                     // Instead of calling Header::new(), create Header directly
-                    // from `value`, but clone `name` as it is just a reference.
-                    let hdr = Header(name.to_vec(), value);
+                    // from `value`, and from `name` of the static table.
+                    let hdr = Header(name.into(), value.into());
                     out.push(hdr);
                 },
 
