@@ -4,6 +4,7 @@
 //! What makes a message malformed for every version is checked in
 //! [`fields`](crate::proxy::fields); here is what only HTTP/3 can get wrong.
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
 use hyper::ext::Protocol;
 use quiche::h3::NameValue;
@@ -12,8 +13,7 @@ use quiche::h3::NameValue;
 pub(crate) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     let mut pseudo = Pseudo::default();
     let mut headers = HeaderMap::with_capacity(list.len());
-    for field in list {
-        let (name, value) = (field.name(), field.value());
+    for (name, value) in shared(list) {
         if let Some(name) = name.strip_prefix(b":") {
             // RFC 9114 4.3: before all others.
             if !headers.is_empty() {
@@ -27,11 +27,13 @@ pub(crate) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     join_cookies(&mut headers);
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_3;
-    *request.method_mut() = Method::from_bytes(pseudo.method?).ok()?;
-    *request.uri_mut() = pseudo.uri(request.method(), headers.contains_key(header::HOST))?;
-    if let Some(protocol) = pseudo.protocol {
+    let protocol = pseudo.protocol.take();
+    *request.method_mut() = Method::from_bytes(pseudo.method.as_deref()?).ok()?;
+    let has_host = headers.contains_key(header::HOST);
+    *request.uri_mut() = pseudo.uri(request.method(), protocol.is_some(), has_host)?;
+    if let Some(protocol) = protocol {
         // RFC 9220 3: others would be refused just the same.
-        let known = if protocol == b"websocket" {
+        let known = if &*protocol == b"websocket" {
             "websocket"
         } else {
             "unknown"
@@ -47,10 +49,22 @@ pub(crate) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
 /// A trailer section, or `None` if it is malformed.
 pub(crate) fn trailers<H: NameValue>(list: &[H]) -> Option<HeaderMap> {
     let mut trailers = HeaderMap::with_capacity(list.len());
-    for field in list {
-        append(&mut trailers, field.name(), field.value())?;
+    for (name, value) in shared(list) {
+        append(&mut trailers, name, value)?;
     }
     Some(trailers)
+}
+
+/// Names, and values that are parts of one buffer: to copy them allocates nothing.
+fn shared<H: NameValue>(list: &[H]) -> impl Iterator<Item = (&[u8], Bytes)> {
+    let len = list.iter().map(|field| field.value().len()).sum();
+    let mut values = BytesMut::with_capacity(len);
+    for field in list {
+        values.extend_from_slice(field.value());
+    }
+    let mut values = values.freeze();
+    list.iter()
+        .map(move |field| (field.name(), values.split_to(field.value().len())))
 }
 
 /// Field lines of a response or of trailers, borrowed.
@@ -76,17 +90,17 @@ impl NameValue for Line<'_> {
 }
 
 #[derive(Default)]
-struct Pseudo<'a> {
-    method: Option<&'a [u8]>,
-    scheme: Option<&'a [u8]>,
-    authority: Option<&'a [u8]>,
-    path: Option<&'a [u8]>,
-    protocol: Option<&'a [u8]>,
+struct Pseudo {
+    method: Option<Bytes>,
+    scheme: Option<Bytes>,
+    authority: Option<Bytes>,
+    path: Option<Bytes>,
+    protocol: Option<Bytes>,
 }
 
-impl<'a> Pseudo<'a> {
+impl Pseudo {
     /// `None` for one that is unknown or repeated.
-    fn set(&mut self, name: &[u8], value: &'a [u8]) -> Option<()> {
+    fn set(&mut self, name: &[u8], value: Bytes) -> Option<()> {
         let field = match name {
             b"method" => &mut self.method,
             b"scheme" => &mut self.scheme,
@@ -98,15 +112,15 @@ impl<'a> Pseudo<'a> {
         field.replace(value).is_none().then_some(())
     }
 
-    fn uri(&self, method: &Method, has_host: bool) -> Option<Uri> {
+    fn uri(self, method: &Method, has_protocol: bool, has_host: bool) -> Option<Uri> {
         let mut parts = uri::Parts::default();
         if let Some(authority) = self.authority {
-            parts.authority = Some(authority.try_into().ok()?);
+            parts.authority = Some(uri::Authority::from_maybe_shared(authority).ok()?);
         }
-        if self.protocol.is_some() && method != Method::CONNECT {
+        if has_protocol && method != Method::CONNECT {
             return None;
         }
-        if method == Method::CONNECT && self.protocol.is_none() {
+        if method == Method::CONNECT && !has_protocol {
             // RFC 9114 4.4.
             let alone = self.scheme.is_none() && self.path.is_none();
             return Uri::from_parts(parts)
@@ -114,16 +128,16 @@ impl<'a> Pseudo<'a> {
                 .filter(|uri| alone && uri.authority().is_some());
         }
         let path = self.path?;
-        let asterisk = path == b"*" && method == Method::OPTIONS;
+        let asterisk = &*path == b"*" && method == Method::OPTIONS;
         if !path.starts_with(b"/") && !asterisk {
             return None;
         }
-        let scheme: uri::Scheme = self.scheme?.try_into().ok()?;
+        let scheme = uri::Scheme::try_from(&*self.scheme?).ok()?;
         // RFC 9114 4.3.1: http and https have one.
-        if self.authority.is_none() && !has_host {
+        if parts.authority.is_none() && !has_host {
             return None;
         }
-        parts.path_and_query = Some(path.try_into().ok()?);
+        parts.path_and_query = Some(uri::PathAndQuery::from_maybe_shared(path).ok()?);
         // Without `:authority` there is Host, and the form is that of HTTP/1.1.
         if parts.authority.is_some() {
             parts.scheme = Some(scheme);
@@ -133,13 +147,13 @@ impl<'a> Pseudo<'a> {
 }
 
 /// Adds a field whose name is in lower case and no pseudo-header.
-fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Option<()> {
+fn append(headers: &mut HeaderMap, name: &[u8], value: Bytes) -> Option<()> {
     if name.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
     let name = HeaderName::from_bytes(name).ok()?;
     headers
-        .try_append(name, HeaderValue::from_bytes(value).ok()?)
+        .try_append(name, HeaderValue::from_maybe_shared(value).ok()?)
         .ok()?;
     Some(())
 }

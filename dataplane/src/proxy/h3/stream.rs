@@ -115,7 +115,8 @@ impl Stream {
 
     /// Starts the request's task.
     pub(super) fn serve(&mut self, origin: Rc<Origin>, request: Request<Body>) {
-        let response = respond(origin, self.shared.clone(), request);
+        // In a box, because a task copies its future when it begins and when it ends.
+        let response = Box::pin(respond(origin, self.shared.clone(), request));
         self.task = Some(spawn_local(response).abort_handle());
     }
 
