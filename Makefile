@@ -22,8 +22,8 @@ setup: ## check what building needs, and install it where that is allowed
 run: setup ## build and start the demo gateway; ARGS="--state DIR" and the like are passed on
 	cargo run --locked --package tidegate --bin tidegate -- up $(ARGS)
 
-build: setup ## build the binaries as they are shipped
-	cargo build --locked --release --bins
+build: setup ## build the binaries as they are shipped; ARGS=--portable for any x86-64
+	deploy/release/build $(ARGS)
 	@echo "built: $(CARGO_TARGET_DIR)/release/{tidegate,tidegate-controlplane,tidegate-dataplane}"
 
 test: setup ## run every test that needs nothing but Rust
