@@ -2237,11 +2237,11 @@ impl<F: BufFactory> Connection<F> {
             conn.local_transport_params
                 .original_destination_connection_id =
                 Some(ConnectionId::copy_from(
-                    &retry_cids.original_destination_cid,
+                    retry_cids.original_destination_cid,
                 ));
 
             conn.local_transport_params.retry_source_connection_id =
-                Some(ConnectionId::copy_from(&retry_cids.retry_source_cid));
+                Some(ConnectionId::copy_from(retry_cids.retry_source_cid));
 
             conn.did_retry = true;
         }
