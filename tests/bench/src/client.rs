@@ -140,7 +140,11 @@ impl Client {
             return Ok(());
         };
         let mut room = [0; 1500];
-        while let Ok((length, info)) = connection.quic.send(&mut room) {
+        // No window is larger. Once there was no end of packets, to Traefik.
+        for _ in 0..MOST_PACKETS {
+            let Ok((length, info)) = connection.quic.send(&mut room) else {
+                break;
+            };
             match self.sockets[connection.socket].send_to(&room[..length], info.to) {
                 // What does not fit is lost, as anywhere on the way.
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
@@ -291,6 +295,8 @@ fn owner(datagram: &[u8]) -> Option<usize> {
 }
 
 const CID_LEN: usize = 8;
+/// Packets that leave in one go.
+const MOST_PACKETS: usize = 10_000;
 /// Connections that share an address.
 const PER_SOCKET: usize = 50;
 /// Timers of QUIC are no finer.
