@@ -55,6 +55,19 @@ macro_rules! by_boring {
     }};
 }
 
+/// Compares a congestion window. BBR2's grows by each byte that is acked, and
+/// the packets of a handshake vary by a byte or two: an ACK frame's delay has
+/// one byte or more, as the machine is fast or slow.
+#[track_caller]
+fn assert_window(cc_algorithm_name: &str, actual: usize, expected: usize) {
+    let tolerance = if cc_algorithm_name == "cubic" { 0 } else { 8 };
+
+    assert!(
+        actual.abs_diff(expected) <= tolerance,
+        "{actual} vs {expected}"
+    );
+}
+
 #[test]
 fn transport_params() {
     // Server encodes, client decodes.
@@ -6724,13 +6737,14 @@ fn client_rst_stream_while_bytes_in_flight(
 
     // Server sends stream data bigger than cwnd.
     let send_buf = [0; 50000];
-    assert_eq!(
-        pipe.server.stream_send(4, &send_buf, false),
+    assert_window(
+        cc_algorithm_name,
+        pipe.server.stream_send(4, &send_buf, false).unwrap(),
         if cc_algorithm_name == "cubic" {
-            Ok(12000)
+            12000
         } else {
-            Ok(by_boring!(b4: 13878, b5: 15030))
-        }
+            by_boring!(b4: 13878, b5: 15030)
+        },
     );
     let server_flight = test_utils::emit_flight(&mut pipe.server).unwrap();
 
@@ -6755,11 +6769,9 @@ fn client_rst_stream_while_bytes_in_flight(
     };
 
     assert_eq!(pipe.server.streams.tx_buffered(), 0);
-    assert_eq!(
-        pipe.server.stream_send(8, &send_buf, false),
-        Ok(expected_cwnd)
-    );
-    assert_eq!(pipe.server.streams.tx_buffered(), expected_cwnd);
+    let sent = pipe.server.stream_send(8, &send_buf, false).unwrap();
+    assert_window(cc_algorithm_name, sent, expected_cwnd);
+    assert_eq!(pipe.server.streams.tx_buffered(), sent);
     assert_eq!(
         pipe.server
             .paths
@@ -6767,7 +6779,7 @@ fn client_rst_stream_while_bytes_in_flight(
             .expect("no active")
             .recovery
             .cwnd(),
-        expected_cwnd
+        sent
     );
     assert_eq!(pipe.advance(), Ok(()));
 }
@@ -6813,13 +6825,14 @@ fn client_rst_stream_while_bytes_in_flight_with_packet_loss(
 
     // Server sends stream data bigger than cwnd.
     let send_buf = [0; 50000];
-    assert_eq!(
-        pipe.server.stream_send(4, &send_buf, false),
+    assert_window(
+        cc_algorithm_name,
+        pipe.server.stream_send(4, &send_buf, false).unwrap(),
         if cc_algorithm_name == "cubic" {
-            Ok(12000)
+            12000
         } else {
-            Ok(by_boring!(b4: 13878, b5: 15030))
-        }
+            by_boring!(b4: 13878, b5: 15030)
+        },
     );
     let mut server_flight = test_utils::emit_flight(&mut pipe.server).unwrap();
 
@@ -6846,21 +6859,22 @@ fn client_rst_stream_while_bytes_in_flight_with_packet_loss(
 
     let send_result = pipe.server.stream_send(8, &send_buf, false).unwrap();
     if cc_algorithm_name != "cubic" {
-        assert_eq!(send_result, expected_cwnd);
+        assert_window(cc_algorithm_name, send_result, expected_cwnd);
     } else {
         // cubic adjusts the congestion window downwards due to the
         // lost packet.  The exact send size varies.
         assert!((15000..17000).contains(&send_result));
     }
     assert_eq!(pipe.server.streams.tx_buffered(), send_result);
-    assert_eq!(
+    assert_window(
+        cc_algorithm_name,
         pipe.server
             .paths
             .get_active()
             .expect("no active")
             .recovery
             .cwnd(),
-        expected_cwnd
+        expected_cwnd,
     );
     assert_eq!(pipe.advance(), Ok(()));
 }
@@ -6894,13 +6908,14 @@ fn sends_ack_only_pkt_when_full_cwnd_and_ack_elicited(
     // Client sends stream data bigger than cwnd (it will never arrive to the
     // server).
     let send_buf1 = [0; 20000];
-    assert_eq!(
-        pipe.client.stream_send(0, &send_buf1, false),
+    assert_window(
+        cc_algorithm_name,
+        pipe.client.stream_send(0, &send_buf1, false).unwrap(),
         if cc_algorithm_name == "cubic" {
-            Ok(12000)
+            12000
         } else {
-            Ok(by_boring!(b4: 12299, b5: 13593))
-        }
+            by_boring!(b4: 12299, b5: 13593)
+        },
     );
 
     test_utils::emit_flight(&mut pipe.client).ok();
@@ -6969,13 +6984,14 @@ fn sends_ack_only_pkt_when_full_cwnd_and_ack_elicited_despite_max_unacknowledgin
     // Client sends stream data bigger than cwnd (it will never arrive to the
     // server). This exhausts the congestion window.
     let send_buf1 = [0; 20000];
-    assert_eq!(
-        pipe.client.stream_send(0, &send_buf1, false),
+    assert_window(
+        cc_algorithm_name,
+        pipe.client.stream_send(0, &send_buf1, false).unwrap(),
         if cc_algorithm_name == "cubic" {
-            Ok(12000)
+            12000
         } else {
-            Ok(by_boring!(b4: 12299, b5: 13593))
-        }
+            by_boring!(b4: 12299, b5: 13593)
+        },
     );
 
     test_utils::emit_flight(&mut pipe.client).ok();
@@ -9430,7 +9446,8 @@ fn update_max_datagram_size(
             .max_datagram_size(),
         1200,
     );
-    assert_eq!(
+    assert_window(
+        cc_algorithm_name,
         pipe.server
             .paths
             .get_active()
@@ -9510,13 +9527,14 @@ fn send_capacity(
         Ok((6, true))
     );
 
-    assert_eq!(
+    assert_window(
+        cc_algorithm_name,
         pipe.server.tx_cap,
         if cc_algorithm_name == "cubic" {
             12000
         } else {
             by_boring!(b4: 13873, b5: 15025)
-        }
+        },
     );
 
     assert_eq!(pipe.server.stream_send(0, &buf[..5000], false), Ok(5000));
@@ -9525,13 +9543,14 @@ fn send_capacity(
     // `tx_cap` is the binding constraint rather than the input buffer;
     // this keeps the test invariant "no connection send capacity left after
     // three sends" true across backends with different handshake sizes.
-    assert_eq!(
-        pipe.server.stream_send(8, &buf[..6000], false),
+    assert_window(
+        cc_algorithm_name,
+        pipe.server.stream_send(8, &buf[..6000], false).unwrap(),
         if cc_algorithm_name == "cubic" {
-            Ok(2000)
+            2000
         } else {
-            Ok(by_boring!(b4: 3873, b5: 5025))
-        }
+            by_boring!(b4: 3873, b5: 5025)
+        },
     );
 
     // No more connection send capacity.
@@ -12263,7 +12282,7 @@ fn resilience_against_migration_attack(
     let buf = [42; DATA_BYTES];
     let mut recv_buf = [0; DATA_BYTES];
     let send1_bytes = pipe.server.stream_send(1, &buf, true).unwrap();
-    assert_eq!(send1_bytes, match cc_algorithm_name {
+    assert_window(cc_algorithm_name, send1_bytes, match cc_algorithm_name {
         "bbr2" | "bbr2_gcongestion" => by_boring!(b4: 13880, b5: 15032),
         _ => 12000,
     });
