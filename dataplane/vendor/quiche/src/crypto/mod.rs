@@ -348,9 +348,11 @@ pub fn derive_initial_key_material(
 
     derive_initial_secret(cid, version, &mut initial_secret)?;
 
-    derive_client_initial_secret(aead, &initial_secret, &mut client_secret)?;
+    let mut initial_prk = Prk::new(aead, &initial_secret)?;
 
-    derive_server_initial_secret(aead, &initial_secret, &mut server_secret)?;
+    derive_client_initial_secret(&mut initial_prk, &mut client_secret)?;
+
+    derive_server_initial_secret(&mut initial_prk, &mut server_secret)?;
 
     // When the initial key material has been reset (e.g. due to retry or
     // version negotiation), we need to prime the AEAD context as well, as the
@@ -424,18 +426,14 @@ fn derive_initial_secret(
     hkdf_extract(Algorithm::AES128_GCM, out_prk, secret, salt)
 }
 
-fn derive_client_initial_secret(
-    aead: Algorithm, prk: &[u8], out: &mut [u8],
-) -> Result<()> {
+fn derive_client_initial_secret(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     const LABEL: &[u8] = b"client in";
-    hkdf_expand_label(aead, prk, LABEL, out)
+    expand_label(prk, LABEL, out)
 }
 
-fn derive_server_initial_secret(
-    aead: Algorithm, prk: &[u8], out: &mut [u8],
-) -> Result<()> {
+fn derive_server_initial_secret(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     const LABEL: &[u8] = b"server in";
-    hkdf_expand_label(aead, prk, LABEL, out)
+    expand_label(prk, LABEL, out)
 }
 
 fn derive_next_secret(aead: Algorithm, secret: &[u8]) -> Result<Vec<u8>> {
@@ -443,7 +441,9 @@ fn derive_next_secret(aead: Algorithm, secret: &[u8]) -> Result<Vec<u8>> {
 
     let mut next_secret = vec![0u8; secret.len()];
 
-    hkdf_expand_label(aead, secret, LABEL, &mut next_secret)?;
+    let mut prk = Prk::new(aead, secret)?;
+
+    expand_label(&mut prk, LABEL, &mut next_secret)?;
 
     Ok(next_secret)
 }
@@ -482,12 +482,6 @@ pub fn derive_pkt_iv(prk: &mut Prk, out: &mut [u8]) -> Result<()> {
     }
 
     expand_label(prk, LABEL, &mut out[..nonce_len])
-}
-
-fn hkdf_expand_label(
-    alg: Algorithm, prk: &[u8], label: &[u8], out: &mut [u8],
-) -> Result<()> {
-    expand_label(&mut Prk::new(alg, prk)?, label, out)
 }
 
 fn expand_label(prk: &mut Prk, label: &[u8], out: &mut [u8]) -> Result<()> {
@@ -565,10 +559,11 @@ mod tests {
         )
         .is_ok());
 
+        let mut initial_prk = Prk::new(aead, &initial_secret).unwrap();
+
         // Client.
         assert!(
-            derive_client_initial_secret(aead, &initial_secret, &mut secret)
-                .is_ok()
+            derive_client_initial_secret(&mut initial_prk, &mut secret).is_ok()
         );
         let expected_client_initial_secret = [
             0xc0, 0x0c, 0xf1, 0x51, 0xca, 0x5b, 0xe0, 0x75, 0xed, 0x0e, 0xbf,
@@ -602,8 +597,7 @@ mod tests {
 
         // Server.
         assert!(
-            derive_server_initial_secret(aead, &initial_secret, &mut secret)
-                .is_ok()
+            derive_server_initial_secret(&mut initial_prk, &mut secret).is_ok()
         );
 
         let expected_server_initial_secret = [
