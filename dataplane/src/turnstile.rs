@@ -141,10 +141,6 @@ impl Place {
     }
 }
 
-/// Clients have sent their first packets again by then (RFC 9002 6.2.2), and most go on doing
-/// so: a shard that cannot keep up would answer only those that have given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-
 impl Drop for Place {
     fn drop(&mut self) {
         let mut queue = self.turnstile.queue.borrow_mut();
@@ -153,5 +149,8 @@ impl Drop for Place {
     }
 }
 
+/// Clients have sent their first packets again by then (RFC 9002 6.2.2), and most go on doing
+/// so: a shard that cannot keep up would answer only those that have given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// A turn of the shard in which nobody had anything to do takes less than this.
 const NOTHING: Duration = Duration::from_micros(10);

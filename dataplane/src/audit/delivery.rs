@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tidegate_proto::v1::ReportAck;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -151,7 +150,7 @@ async fn report(
     loop {
         tokio::select! {
             ack = acks.message() => {
-                let ack: ReportAck = ack?.ok_or(Lost::Ended)?;
+                let ack = ack?.ok_or(Lost::Ended)?;
                 // Only what was sent can have been stored.
                 spool.acknowledge(ack.sequence.min(sent));
                 *progress = true;
