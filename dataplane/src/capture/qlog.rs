@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use qlog::events::{Event, EventType};
 use tidegate_proto::v1::QlogLevel;
 
 use super::{Buffer, End, Record};
@@ -32,7 +33,8 @@ impl Qlog {
     /// Begins to write; ends with the connection.
     pub(crate) fn attach(self, qconn: &mut QuicheConnection, title: String) {
         self.buffer.begin(Instant::now());
-        let level = match self.level {
+        let level = self.level;
+        let importance = match level {
             Level::Core => quiche::QlogLevel::Core,
             Level::Base => quiche::QlogLevel::Base,
             Level::Extra => quiche::QlogLevel::Extra,
@@ -41,9 +43,21 @@ impl Qlog {
         let source = Source(self.buffer);
         let begin = |header| -> quiche::QlogSink {
             source.0.push(Record::Header(Box::new(header)));
-            Box::new(move |event| source.0.push(Record::Event(Box::new(event))))
+            Box::new(move |event| {
+                if level.shows(&event) {
+                    source.0.push(Record::event(event));
+                }
+            })
         };
-        qconn.set_qlog_sink(begin, title, description, level);
+        qconn.set_qlog_sink(begin, title, description, importance);
+    }
+}
+
+impl Level {
+    /// Frames of HTTP/3 are of qlog's core.
+    fn shows(self, event: &Event) -> bool {
+        let http3 = matches!(EventType::from(&event.data), EventType::Http3EventType(_));
+        self != Self::Core || !http3
     }
 }
 

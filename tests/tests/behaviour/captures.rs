@@ -73,6 +73,47 @@ async fn a_qlog_shows_what_happens_until_the_connection_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_qlog_does_not_show_what_clients_and_upstreams_keep_secret() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for level in ["core", "base", "extra"] {
+        let client = gateway.h3().await;
+        client.get("/").await;
+        let id = gateway.admin().id_from(client.local_address()).await;
+        let response = qlog_of(&gateway, &id, json!({"level": level})).await;
+        let secrets = [("authorization", "Bearer hush"), ("cookie", "id=hush")];
+        let answer = client.get_with("/?token=hush", &secrets).await;
+        assert_eq!(answer.status, 200);
+        drop(client);
+        let records = whole(response).await;
+        let text = serde_json::to_string(&records).expect("it was JSON");
+        assert!(!text.contains("hush"), "{level}");
+        let asked = named(&records, "http3:frame_parsed");
+        let answered = named(&records, "http3:frame_created");
+        if level == "core" {
+            assert!(
+                asked.is_empty() && answered.is_empty(),
+                "frames of HTTP/3 are not its"
+            );
+            continue;
+        }
+        assert_eq!(values(&asked, "authorization"), [&Value::Null], "{asked:?}");
+        assert_eq!(values(&asked, ":method"), ["GET"], "{asked:?}");
+        assert_eq!(values(&answered, ":status"), ["200"], "{answered:?}");
+        assert_eq!(values(&answered, "x-upstream"), [&Value::Null]);
+    }
+}
+
+/// What is shown of a field's value, each time that the field comes.
+fn values<'a>(frames: &[&'a Value], name: &str) -> Vec<&'a Value> {
+    let frames = frames
+        .iter()
+        .filter_map(|frame| frame["data"]["frame"]["headers"].as_array());
+    let fields = frames.flatten().filter(|field| field["name"] == name);
+    fields.map(|field| &field["value"]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_comes_while_it_is_written() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
