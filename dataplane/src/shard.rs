@@ -151,6 +151,7 @@ impl Shard {
         Place {
             server: server_id(&self.dataplane),
             shard: self.index,
+            shards: u8::try_from(self.sideways.len()).unwrap_or(u8::MAX),
         }
     }
 

@@ -185,6 +185,7 @@ async fn serve(
     let place = Place {
         server: server_id("echo"),
         shard: 0,
+        shards: 1,
     };
     let endpoint = Rc::new(Endpoint::new(
         host,

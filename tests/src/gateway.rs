@@ -489,6 +489,11 @@ impl Gateway {
         self.ready().await;
     }
 
+    /// Has the next dataplane start with other settings.
+    pub fn change(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        self.builder = change(self.builder.clone());
+    }
+
     /// Starts another dataplane on the same ports, and waits until it serves.
     pub async fn another_dataplane(&self, id: &str) -> Dataplane {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -15,6 +15,8 @@ pub struct Place {
     pub server: u32,
     /// The shard.
     pub shard: u8,
+    /// How many there are.
+    pub shards: u8,
 }
 
 /// What to do with a datagram.
@@ -26,7 +28,8 @@ pub enum Verdict<'a> {
     Sideways(u8),
     /// It names a connection of another data plane, by that one's number.
     Elsewhere(u32),
-    /// It names a connection of a data plane that is gone.
+    /// It names a connection of a data plane that is gone, or of a shard that this one had before
+    /// it began anew.
     Gone,
     /// A long header with a connection ID that the client chose: it belongs to a
     /// handshake that is under way, or begins one if `initial` is there.
@@ -90,10 +93,10 @@ fn verdict_on<'a>(location: Location, place: Place, peers: &Peers) -> Option<Ver
         let server = location.server;
         return peers.knows(server).then_some(Verdict::Elsewhere(server));
     }
-    Some(if location.shard == place.shard {
-        Verdict::Connection(location.handle)
-    } else {
-        Verdict::Sideways(location.shard)
+    Some(match location.shard {
+        shard if shard == place.shard => Verdict::Connection(location.handle),
+        shard if shard < place.shards => Verdict::Sideways(shard),
+        _ => Verdict::Gone,
     })
 }
 

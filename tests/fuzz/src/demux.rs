@@ -28,6 +28,7 @@ pub(super) fn run(data: &[u8]) {
     let place = Place {
         server: server_id("this"),
         shard: 1,
+        shards: 3,
     };
     as_quiche_reads_it(data, classify(data, place, &codec, &peers));
     let _too_short = routed(Unstructured::new(data), place, &codec, &peers);
@@ -97,8 +98,10 @@ fn routed(
         } if server == place.server => {
             if shard == place.shard {
                 Verdict::Connection(handle)
-            } else {
+            } else if shard < place.shards {
                 Verdict::Sideways(shard)
+            } else {
+                Verdict::Gone
             }
         }
         Location { server, .. } if peers.knows(server) => Verdict::Elsewhere(server),

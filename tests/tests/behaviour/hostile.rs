@@ -298,3 +298,27 @@ async fn a_connection_of_before_a_crash_is_reset_at_once() {
     .await;
     assert_eq!(reason, quinn::ConnectionError::Reset);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_of_a_shard_that_is_no_more_is_reset_too() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::builder().shards(3).start(&upstream).await;
+    // On each of three shards, most likely on another than the first.
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let client = gateway.h3().await;
+        client.get("/").await;
+        clients.push(client);
+    }
+    gateway.kill_dataplane();
+    gateway.change(|builder| builder.shards(1));
+    gateway.start_dataplane().await;
+    for client in clients {
+        let request = client.request("GET", "/");
+        let (_, reason) = within("the client hears of it", async {
+            tokio::join!(client.send(request, bytes::Bytes::new()), client.closed())
+        })
+        .await;
+        assert_eq!(reason, quinn::ConnectionError::Reset);
+    }
+}

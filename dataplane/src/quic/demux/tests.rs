@@ -7,6 +7,7 @@ use crate::{
 const PLACE: Place = Place {
     server: 0x1234_5678,
     shard: 1,
+    shards: 8,
 };
 
 fn codec() -> CidCodec {
@@ -14,6 +15,16 @@ fn codec() -> CidCodec {
         id: 1,
         aes: [7; 16],
     }])
+}
+
+#[test]
+fn a_connection_of_a_shard_that_there_is_not_is_gone() {
+    let of_shard = |shard| {
+        let packet = short(&cid(PLACE.server, shard));
+        format!("{:?}", classify(&packet, PLACE, &codec(), &nobody()))
+    };
+    assert_eq!(of_shard(7), "Sideways(7)");
+    assert_eq!(of_shard(8), "Gone");
 }
 
 fn nobody() -> Peers {

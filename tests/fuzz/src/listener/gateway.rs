@@ -60,6 +60,7 @@ impl Gateway {
         let place = Place {
             server: server_id("this"),
             shard: 1,
+            shards: 3,
         };
         let (host, tables) = (shard.clone(), Tables::default());
         let endpoint = Endpoint::new(host, vec![socket], tables, place, Rc::new(keys));
