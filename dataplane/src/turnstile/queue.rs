@@ -7,10 +7,12 @@ use std::{
 
 /// Those that wait, each with `T`, which has it go on.
 pub(super) struct Queue<T> {
-    /// Clients that proved their addresses go first.
+    /// Clients that proved their addresses go first, most of the time.
     validated: BTreeMap<Number, Waiting<T>>,
     unvalidated: BTreeMap<Number, Waiting<T>>,
     next: Number,
+    /// Turns that were given.
+    turns: u32,
 }
 
 /// A place in the queue.
@@ -27,6 +29,7 @@ impl<T> Default for Queue<T> {
             validated: BTreeMap::new(),
             unvalidated: BTreeMap::new(),
             next: 0,
+            turns: 0,
         }
     }
 }
@@ -61,8 +64,11 @@ impl<T> Queue<T> {
 
     /// Takes the next one out: the oldest, as long as it has not waited for long. When it
     /// has, more come than can be served, and who came last is the likeliest to be there still.
+    /// Some turns are for those that have proven nothing, which they might never have otherwise.
     pub(super) fn next(&mut self, now: Instant) -> Option<T> {
-        let queue = match self.validated.is_empty() {
+        self.turns = self.turns.wrapping_add(1);
+        let unproven = self.turns.is_multiple_of(UNPROVEN) && !self.unvalidated.is_empty();
+        let queue = match unproven || self.validated.is_empty() {
             true => &mut self.unvalidated,
             false => &mut self.validated,
         };
@@ -78,6 +84,8 @@ impl<T> Queue<T> {
 
 /// A client notices it, and does not mind yet.
 const LONG: Duration = Duration::from_millis(100);
+/// One turn in so many is for clients whose addresses are not validated, if any wait.
+const UNPROVEN: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +103,16 @@ mod tests {
             queue.join(validated, now, waker);
         }
         assert_eq!(drain(&mut queue, now + LONG), [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn a_flood_from_proven_addresses_leaves_others_some_turns() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        for waker in 0..8 {
+            queue.join(waker >= 2, now, waker);
+        }
+        assert_eq!(drain(&mut queue, now), [2, 3, 4, 0, 5, 6, 7, 1]);
     }
 
     #[test]
