@@ -54,10 +54,13 @@ impl Listener {
         if dcid.len() > quiche::MAX_CONN_ID_LEN || scid.len() > quiche::MAX_CONN_ID_LEN {
             return self.drop(DatagramDrop::Malformed);
         }
-        self.reply(Reply::VersionNegotiation, incoming, |room| {
+        let allowed = self.reply(Reply::VersionNegotiation, incoming, |room| {
             let (scid, dcid) = (ConnectionId::from_ref(scid), ConnectionId::from_ref(dcid));
             quiche::negotiate_version(&scid, &dcid, room).ok()
         });
+        if !allowed {
+            self.drop(DatagramDrop::RateLimited);
+        }
     }
 
     pub(super) fn retry(
@@ -68,7 +71,7 @@ impl Listener {
         key: &SecretKey,
         now: SystemTime,
     ) {
-        self.reply(Reply::Retry, incoming, |room| {
+        let allowed = self.reply(Reply::Retry, incoming, |room| {
             let mut fresh = [0; RETRY_CID_LEN];
             boring::rand::rand_bytes(&mut fresh).ok()?;
             let token = token::seal_retry(key, incoming.peer_addr, dcid, &fresh, now);
@@ -82,11 +85,14 @@ impl Listener {
             )
             .ok()
         });
+        if !allowed {
+            self.drop(DatagramDrop::RateLimited);
+        }
     }
 
-    /// A packet for a connection that is gone: its client is told (RFC 9000 10.3).
+    /// Packets for a connection that is gone: its client is told (RFC 9000 10.3).
     pub(super) fn stale(&self, incoming: &Incoming) {
-        self.drop(DatagramDrop::StaleConnection);
+        self.drop_all(incoming, DatagramDrop::StaleConnection);
         let size = incoming.gro.map_or(incoming.buf.len(), usize::from);
         let short = incoming.buf.first().is_some_and(|first| first & 0x80 == 0);
         let Some(cid) = incoming.buf.get(1..1 + CID_LEN).filter(|_| short) else {
@@ -96,28 +102,32 @@ impl Listener {
         let Some(packet) = token::stateless_reset(keys.reset_token(cid), size) else {
             return;
         };
-        self.reply(Reply::StatelessReset, incoming, |room| {
+        // The packet is counted already, answered or not.
+        let _throttled = self.reply(Reply::StatelessReset, incoming, |room| {
             room[..packet.len()].copy_from_slice(&packet);
             Some(packet.len())
         });
     }
 
+    /// Says whether the rate allows it.
     fn reply(
         &self,
         kind: Reply,
         incoming: &Incoming,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
-    ) {
+    ) -> bool {
         let metrics = self.endpoint.host.metrics();
         let peer = incoming.peer_addr.ip();
         if !self.replies.borrow_mut().allow(kind, peer, Instant::now()) {
-            return self.drop(DatagramDrop::RateLimited);
+            return false;
         }
         if let Some(via) = incoming.via {
-            return self.reply_through(via, kind, incoming.peer_addr, write);
+            self.reply_through(via, kind, incoming.peer_addr, write);
+            return true;
         }
         let Some(socket) = self.endpoint.socket(incoming.local_addr) else {
-            return;
+            self.drop(DatagramDrop::SendFull);
+            return true;
         };
         socket.transmit(|egress| {
             let Some(room) = egress.room() else {
@@ -131,6 +141,7 @@ impl Listener {
                 None => self.drop(DatagramDrop::Malformed),
             }
         });
+        true
     }
 }
 

@@ -317,14 +317,9 @@ impl Core {
                     if self.mtu.is_probe(len) {
                         egress.end_message();
                     }
-                } else if let Some(other) = shared.endpoint.socket(info.from) {
+                } else {
                     // The client moved between IPv4 and IPv6.
-                    other.transmit(|egress| {
-                        if let Some(other_room) = egress.room() {
-                            other_room[..len].copy_from_slice(&room[..len]);
-                            egress.push(len, info.from, info.to);
-                        }
-                    });
+                    send_from(&shared.endpoint, &room[..len], info.from, info.to);
                 }
             }
         });
@@ -464,13 +459,26 @@ pub(super) fn send_copy(shared: &Shared, datagram: &[u8], from: SocketAddr, to: 
         tables
             .relay
             .send(via.relay, Way::ToClient, to, via.local, datagram, metrics);
-    } else if let Some(socket) = shared.endpoint.socket(from) {
+    } else {
+        send_from(&shared.endpoint, datagram, from, to);
+    }
+}
+
+/// Gathers a datagram for the socket that has `from`.
+fn send_from(endpoint: &Endpoint, datagram: &[u8], from: SocketAddr, to: SocketAddr) {
+    let mut gathered = false;
+    if let Some(socket) = endpoint.socket(from) {
         socket.transmit(|egress| {
             if let Some(room) = egress.room() {
                 room[..datagram.len()].copy_from_slice(datagram);
                 egress.push(datagram.len(), from, to);
+                gathered = true;
             }
         });
+    }
+    if !gathered {
+        let metrics = endpoint.host.metrics();
+        metrics.datagram_dropped(DatagramDrop::SendFull);
     }
 }
 

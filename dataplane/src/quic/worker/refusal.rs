@@ -1,7 +1,7 @@
 //! The close of a handshake that fails at the client's first flight, said so that the client
 //! can read it.
 
-use super::Core;
+use super::{Core, core::send_copy};
 use crate::quic::{QuicheConnection, initial};
 
 impl Core {
@@ -29,14 +29,7 @@ impl Core {
         if self.unvalidated.limit(packet.len()) < packet.len() {
             return;
         }
-        if let Some(socket) = shared.endpoint.socket(shared.local) {
-            socket.transmit(|egress| {
-                if let Some(room) = egress.room_for(packet.len()) {
-                    room.copy_from_slice(&packet);
-                    egress.push(packet.len(), shared.local, shared.peer.get());
-                }
-            });
-        }
+        send_copy(shared, &packet, shared.local, shared.peer.get());
     }
 }
 
