@@ -19,6 +19,12 @@ pub trait LiveConnection {
     fn describe(&self) -> v1::Connection;
     /// The listener that it came through, once that is known.
     fn listener(&self) -> Option<Arc<str>>;
+    /// The port of ours that the client came to.
+    fn port(&self) -> u16;
+    /// Whether it is QUIC's.
+    fn is_quic(&self) -> bool {
+        false
+    }
     /// Whether it is being closed already.
     fn closing(&self) -> bool {
         false
@@ -149,6 +155,9 @@ mod tests {
         }
         fn listener(&self) -> Option<Arc<str>> {
             None
+        }
+        fn port(&self) -> u16 {
+            443
         }
         fn close(&self, _: ConnectionShutdownBehaviour, _: v1::ClosedBy) {}
         fn drain(&self, _: Instant) {}

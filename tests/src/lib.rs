@@ -36,6 +36,7 @@ pub use gateway::{Builder, Gateway};
 pub use metrics::Samples;
 pub use otlp::OtlpSink;
 pub use payload::{Payload, sha256_hex};
+pub use ports::free_port;
 pub use process::Process;
 pub use relay::{Faults, Link, PacketType, Passed, Relay};
 pub use resources::Folder;

@@ -11,7 +11,7 @@ const COUNT: u16 = 12_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     // Processes that run side by side begin at different places.
     let offset = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {

@@ -34,14 +34,15 @@ pub struct Settings {
     pub config: quiche::Config,
     /// When to validate addresses before a handshake.
     pub retry: RetryMode,
-    /// How long a handshake may take.
+    /// How long a handshake may take until it is known which listener it is for.
     pub handshake_timeout: Duration,
 }
 
 /// One binding's listener on one shard.
 pub struct Listener {
     endpoint: Rc<Endpoint>,
-    settings: RefCell<Settings>,
+    /// `None`: it takes no new connections.
+    settings: RefCell<Option<Settings>>,
     replies: RefCell<Replies>,
     accept: Box<dyn Fn(InitialConnection)>,
 }
@@ -60,7 +61,7 @@ impl Listener {
     ) -> Self {
         Self {
             endpoint,
-            settings: RefCell::new(settings),
+            settings: RefCell::new(Some(settings)),
             replies: RefCell::new(Replies::new(Instant::now())),
             accept: Box::new(accept),
         }
@@ -68,7 +69,12 @@ impl Listener {
 
     /// Changes what new connections get.
     pub fn set_settings(&self, settings: Settings) {
-        *self.settings.borrow_mut() = settings;
+        *self.settings.borrow_mut() = Some(settings);
+    }
+
+    /// Takes no new connections any more. Those that live go on.
+    pub fn stop(&self) {
+        *self.settings.borrow_mut() = None;
     }
 
     /// Changes the keys of connection IDs and tokens, for all connections.
@@ -173,10 +179,11 @@ impl Listener {
                 }
             }
             Verdict::Sideways(shard) => {
+                let count = incoming.count();
                 if host.hand_over(shard, incoming) {
                     host.metrics().datagram_handed_over();
                 } else {
-                    self.drop(DatagramDrop::SidewaysFull);
+                    self.drop_many(count, DatagramDrop::SidewaysFull);
                 }
             }
             Verdict::Elsewhere(server) => self.forward(incoming, server),
@@ -191,11 +198,11 @@ impl Listener {
                         let (scid, token) = (initial.scid.to_vec(), initial.token.to_vec());
                         self.begin(incoming, dcid, &scid, &token, &keys, SystemTime::now());
                     }
-                    (None, None) => self.drop(DatagramDrop::UnknownConnection),
+                    (None, None) => self.drop_all(&incoming, DatagramDrop::UnknownConnection),
                 }
             }
             Verdict::UnknownVersion { dcid, scid } => self.negotiate_version(&incoming, dcid, scid),
-            Verdict::Drop(reason) => self.drop(reason),
+            Verdict::Drop(reason) => self.drop_all(&incoming, reason),
         }
     }
 
@@ -231,7 +238,11 @@ impl Listener {
     }
 
     fn drop_all(&self, incoming: &Incoming, reason: DatagramDrop) {
-        for _ in 0..incoming.count() {
+        self.drop_many(incoming.count(), reason);
+    }
+
+    fn drop_many(&self, count: usize, reason: DatagramDrop) {
+        for _ in 0..count {
             self.drop(reason);
         }
     }

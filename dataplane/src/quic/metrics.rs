@@ -112,11 +112,13 @@ reasons! {
         HandshakeLimit = "handshake_limit",
         /// Too many half-open handshakes of clients in the same network.
         PrefixLimit = "prefix_limit",
-        /// A stateless answer was due, but their rate is limited.
+        /// A Retry or Version Negotiation was due, but their rate is limited.
         RateLimited = "rate_limited",
+        /// A first packet at a port where HTTP/3 is off, or that is given up.
+        ListenerStopped = "listener_stopped",
         /// TLS or the transport could not be set up.
         Setup = "setup",
-        /// The socket's send buffer stayed full.
+        /// The socket's send buffer stayed full, or there is no socket for that address.
         SendFull = "send_full",
         /// For a connection of another data plane, but this one or that one does not relay.
         RelayOff = "relay_off",

@@ -281,6 +281,14 @@ impl LiveConnection for Shared {
         self.listener.borrow().clone()
     }
 
+    fn port(&self) -> u16 {
+        self.local.port()
+    }
+
+    fn is_quic(&self) -> bool {
+        true
+    }
+
     fn closing(&self) -> bool {
         self.closed_by.get().is_some() || self.stage.get() == Stage::Closing
     }

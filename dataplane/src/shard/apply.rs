@@ -2,11 +2,10 @@
 //!
 //! First everything that can fail is prepared (sockets, TLS). Only when all of it is
 //! there does the shard change over, between two turns of its connections, so that no
-//! request sees half of each. Connections go on; only those of a listener that is gone
-//! are drained.
+//! request sees half of each. Connections go on; only those whose listener is gone from
+//! their port, or has HTTP/3 no longer, are drained.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
     os::fd::AsFd,
@@ -24,6 +23,7 @@ use super::{
     socket_addresses,
 };
 use crate::{
+    connections::LiveConnection,
     proxy,
     quic::{
         cid::CidCodec,
@@ -74,10 +74,15 @@ impl Shard {
             *self.keys.borrow_mut() = Rc::new(endpoint_keys(&snapshot.keys));
             self.tables.relay.set_keys(&snapshot.keys.relay);
             *self.configuration.borrow_mut() = Rc::new(Configuration::clone(next));
-            self.retire(&prepared);
+            let deadline = Instant::now() + RETIREMENT;
+            self.retire(&prepared, deadline);
             for ready in prepared {
-                self.put_in_service(ready);
+                self.put_in_service(ready, deadline);
             }
+            for quic in self.bound.borrow().values().filter_map(Bound::quic) {
+                quic.set_keys(self.keys.borrow().clone());
+            }
+            self.drain_unserved(deadline);
         } else {
             *self.configuration.borrow_mut() = Rc::new(Configuration::clone(next));
         }
@@ -92,17 +97,21 @@ impl Shard {
     ) -> Result<Prepared, Rejection> {
         let tls_failed =
             |error: TlsError| rejection(binding, "certificate_ids", &error.to_string());
-        let http3 = binding
+        let mut http3 = binding
             .listeners
             .iter()
-            .find(|listener| listener.http3.is_some());
+            .filter(|listener| listener.http3.is_some());
+        let longest = http3
+            .clone()
+            .map(|listener| listener.quic.handshake_timeout)
+            .max();
         let secure = binding.scheme == Scheme::Https;
         let ech_counts = &self.metrics.ech;
         let tls = secure
             .then(|| TcpAcceptor::new(binding, tickets, contexts, ech_counts))
             .transpose()
             .map_err(tls_failed)?;
-        let settings = match http3 {
+        let settings = match http3.next() {
             Some(listener) => Some(Settings {
                 config: quic_config(
                     binding,
@@ -114,7 +123,7 @@ impl Shard {
                 )
                 .map_err(tls_failed)?,
                 retry: listener.quic.retry,
-                handshake_timeout: listener.quic.handshake_timeout,
+                handshake_timeout: longest.unwrap_or_default(),
             }),
             None => None,
         };
@@ -145,7 +154,7 @@ impl Shard {
         })
     }
 
-    fn put_in_service(self: &Rc<Self>, prepared: Prepared) {
+    fn put_in_service(self: &Rc<Self>, prepared: Prepared, deadline: Instant) {
         let Prepared {
             binding,
             tls,
@@ -159,23 +168,27 @@ impl Shard {
             tls: None,
             tcp: None,
             quic: None,
-            http3: false,
             retired: None,
         });
         bound.retired = None;
         bound.tls = tls.map(Rc::new);
-        match (settings, &bound.quic, udp) {
+        match (settings, &mut bound.quic, udp) {
             (Some(settings), Some(quic), _) => {
                 quic.listener.set_settings(settings);
-                quic.listener.set_keys(self.keys.borrow().clone());
+                quic.off = None;
             }
             (Some(settings), None, Some(sockets)) => {
                 bound.quic = Some(self.serve_sockets(&key, settings, sockets));
             }
-            // Switched off or never on. The sockets stay for the connections that live.
-            _ => self.drain_binding(&binding),
+            // Switched off. The sockets stay for the connections that live.
+            (None, Some(quic), _) if quic.off.is_none() => {
+                quic.listener.stop();
+                quic.off = Some(deadline);
+                let key = key.clone();
+                self.when_drained(deadline, move |shard| shard.bury_quic(&key, deadline));
+            }
+            _ => {}
         }
-        bound.http3 = binding.http3().is_some();
         if let Some(sockets) = tcp {
             bound.tcp = Some(Task::spawn(proxy::tcp::listen(self.clone(), key, sockets)));
         }
@@ -204,13 +217,13 @@ impl Shard {
         Quic {
             listener,
             _service: service,
+            off: None,
         }
     }
 
-    /// Takes what is in no binding any more out of service: no new connections, and those
-    /// that live are drained.
-    fn retire(self: &Rc<Self>, next: &[Prepared]) {
-        let deadline = Instant::now() + RETIREMENT;
+    /// Takes what is in no binding any more out of service: no new connections, and its sockets
+    /// go when those that live have ended.
+    fn retire(self: &Rc<Self>, next: &[Prepared], deadline: Instant) {
         let mut all = self.bound.borrow_mut();
         for (key, bound) in all.iter_mut() {
             if next.iter().any(|prepared| prepared.binding.key == *key) || bound.retired.is_some() {
@@ -218,48 +231,60 @@ impl Shard {
             }
             bound.tcp = None;
             bound.retired = Some(deadline);
-            let (shard, key) = (Rc::downgrade(self), key.clone());
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep_until((deadline + LAST_PACKETS).into()).await;
-                if let Some(shard) = shard.upgrade() {
-                    shard.bury(&key, deadline);
-                }
-            });
+            if let Some(quic) = bound.quic() {
+                quic.stop();
+            }
+            let key = key.clone();
+            self.when_drained(deadline, move |shard| shard.bury(&key, deadline));
         }
-        drop(all);
-        let live = |id: &str| {
-            let mut listeners = next.iter().flat_map(|prepared| &prepared.binding.listeners);
-            listeners.any(|listener| &*listener.id == id)
+    }
+
+    /// Drains the connections that have lost their listener, or HTTP/3 on it.
+    fn drain_unserved(&self, deadline: Instant) {
+        let configuration = self.configuration();
+        let served = |connection: &dyn LiveConnection, id: &str| {
+            let bindings = configuration.snapshot.bindings.iter();
+            bindings
+                .filter(|binding| binding.key.port == connection.port())
+                .flat_map(|binding| &binding.listeners)
+                .any(|listener| {
+                    *listener.id == *id && (listener.http3.is_some() || !connection.is_quic())
+                })
         };
         for (_, connection) in self.connections.borrow().iter() {
-            if connection.listener().is_some_and(|id| !live(&id)) {
+            let listener = connection.listener();
+            if listener.is_some_and(|id| !served(&**connection, &id)) {
                 connection.drain(deadline);
             }
         }
     }
 
-    /// HTTP/3 is off: what still speaks it is drained.
-    fn drain_binding(&self, binding: &Binding) {
-        let deadline = Instant::now() + RETIREMENT;
-        for (_, connection) in self.connections.borrow().iter() {
-            let facts = connection.describe();
-            let of_binding = binding
-                .listeners
-                .iter()
-                .any(|listener| *listener.id == *facts.listener_id);
-            if of_binding && facts.transport == "quic" {
-                connection.drain(deadline);
+    /// Does something when what is drained until `deadline` has had its last packets.
+    fn when_drained(self: &Rc<Self>, deadline: Instant, act: impl FnOnce(&Self) + 'static) {
+        let shard = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep_until((deadline + LAST_PACKETS).into()).await;
+            if let Some(shard) = shard.upgrade() {
+                act(&shard);
             }
-        }
+        });
     }
 
+    /// Closes the sockets of a binding, unless it is back.
     fn bury(&self, key: &BindingKey, deadline: Instant) {
-        let mut all: std::cell::RefMut<'_, BTreeMap<BindingKey, Bound>> = self.bound.borrow_mut();
+        let mut all = self.bound.borrow_mut();
         if all
             .get(key)
             .is_some_and(|bound| bound.retired == Some(deadline))
         {
             all.remove(key);
+        }
+    }
+
+    /// Closes the UDP sockets of a binding, unless HTTP/3 is back.
+    fn bury_quic(&self, key: &BindingKey, deadline: Instant) {
+        if let Some(bound) = self.bound.borrow_mut().get_mut(key) {
+            bound.quic.take_if(|quic| quic.off == Some(deadline));
         }
     }
 }

@@ -15,8 +15,6 @@ pub(super) struct Bound {
     /// Accepts TCP connections.
     pub(super) tcp: Option<Task<()>>,
     pub(super) quic: Option<Quic>,
-    /// New connections may speak HTTP/3.
-    pub(super) http3: bool,
     /// It is in no configuration any more: no new connections, and gone by then.
     pub(super) retired: Option<Instant>,
 }
@@ -26,11 +24,14 @@ pub(super) struct Quic {
     pub(super) listener: Rc<Listener>,
     /// Keeps its sockets served.
     pub(super) _service: Service,
+    /// HTTP/3 is switched off: no new connections, and gone by then.
+    pub(super) off: Option<Instant>,
 }
 
 impl Bound {
     pub(super) fn quic_up(&self) -> bool {
-        self.quic.is_some() && self.http3 && self.retired.is_none()
+        let on = self.quic.as_ref().is_some_and(|quic| quic.off.is_none());
+        on && self.retired.is_none()
     }
 
     /// The QUIC listener that packets to this address came in at.

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidegate_tests::{Gateway, Tcp, Upstream, Wire, eventually};
+use tidegate_tests::{
+    Gateway, Tcp, Upstream, Wire, eventually, eventually_within, free_port, within,
+};
 
 fn to(service: &str) -> Value {
     json!([{"backendRefs": [{"name": service, "port": 80}]}])
@@ -271,10 +273,7 @@ async fn a_listener_is_added_while_others_serve() {
     let (_red, _blue, gateway) = colours().await;
     let client = gateway.h3().await;
     client.get("/").await;
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback binds");
-        free.local_addr().expect("it is bound").port()
-    };
+    let port = free_port();
     let tls = json!({"mode": "Terminate", "certificateRefs": [{"name": "site"}]});
     gateway.folder.gateway(&json!([
         {"name": "https", "port": gateway.https.port(), "protocol": "HTTPS", "tls": tls},
@@ -302,4 +301,143 @@ async fn a_listener_is_added_while_others_serve() {
         "the first connection lives on"
     );
     assert_eq!(client.connection.close_reason(), None);
+}
+
+/// Writes the Gateway with these listeners beside `http`: names, ports, host names, and whether
+/// HTTP/3 is on.
+fn listen(gateway: &Gateway, listeners: &[(&str, u16, Option<&str>, bool)]) {
+    let mut all = vec![json!({"name": "http", "port": gateway.http.port(), "protocol": "HTTP"})];
+    for (name, port, hostname, http3) in listeners {
+        let options = json!({"tidegate.dev/http3": if *http3 { "on" } else { "off" }});
+        let mut listener = json!({
+            "name": name, "port": port, "protocol": "HTTPS",
+            "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}], "options": options},
+        });
+        if let Some(hostname) = hostname {
+            listener["hostname"] = (*hostname).into();
+        }
+        all.push(listener);
+    }
+    gateway.folder.gateway(&json!(all));
+}
+
+/// Waits until a connection is drained. It has nothing under way, so that is at once.
+async fn drained(client: &tidegate_tests::H3) {
+    let reason = within("the connection is drained", client.closed()).await;
+    let quinn::ConnectionError::ApplicationClosed(close) = &reason else {
+        panic!("{reason}");
+    };
+    assert_eq!(
+        close.error_code.into_inner(),
+        0x100,
+        "H3_NO_ERROR: {reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_moves_to_another_port_drains_the_one_that_it_had() {
+    let (_red, _blue, gateway) = colours().await;
+    let (h3, mut h2) = (gateway.h3().await, gateway.h2().await);
+    assert_eq!(h3.get("/").await.status, 200);
+    assert_eq!(h2.get("/").await.status, 200);
+    let port = free_port();
+    listen(&gateway, &[("https", port, None, true)]);
+    drained(&h3).await;
+    let _ended = within("the TCP connection ends", h2.closed()).await;
+    let mut address = gateway.https;
+    address.set_port(port);
+    let target = gateway.target().at(address);
+    let moved = eventually("the new port answers", || async {
+        tidegate_tests::H3::try_connect(&target).await.ok()
+    })
+    .await;
+    assert_eq!(moved.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http3_is_switched_off_for_one_name_and_on_for_the_others() {
+    let (_red, _blue, gateway) = colours().await;
+    let port = gateway.https.port();
+    let names = |http3| {
+        [
+            ("https", port, Some("one.site.test"), http3),
+            ("more", port, Some("two.site.test"), true),
+        ]
+    };
+    listen(&gateway, &names(true));
+    let named = |name: &str| tidegate_tests::Target {
+        server_name: name.to_owned(),
+        ..gateway.target()
+    };
+    let connect = async |name: &str| {
+        let target = named(name);
+        eventually("the name has its listener", || async {
+            let client = tidegate_tests::H3::try_connect(&target).await.ok()?;
+            client.get("/").await;
+            let facts = gateway
+                .admin()
+                .connection_from(client.local_address())
+                .await;
+            let listener = facts["listener_id"]
+                .as_str()
+                .expect("it has one")
+                .to_owned();
+            let wanted = if name == "two.site.test" {
+                "/more"
+            } else {
+                "/https"
+            };
+            listener.ends_with(wanted).then_some(client)
+        })
+        .await
+    };
+    let (two, one) = (
+        connect("two.site.test").await,
+        connect("one.site.test").await,
+    );
+    listen(&gateway, &names(false));
+    drained(&one).await;
+    assert_eq!(two.get("/").await.status, 200);
+    assert_eq!(two.connection.close_reason(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_http3_is_switched_off_nobody_begins_and_the_port_is_given_back() {
+    let (_red, _blue, gateway) = colours().await;
+    let client = gateway.h3().await;
+    assert_eq!(client.get("/").await.status, 200);
+    let port = gateway.https.port();
+    listen(&gateway, &[("https", port, None, false)]);
+    drained(&client).await;
+    // No more than a first flight: it is dropped, and why is counted.
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("loopback binds");
+    for datagram in tidegate_tests::Forge::new(1).whole_first_flight() {
+        let sent = stranger.send_to(&datagram, gateway.https).await;
+        sent.expect("loopback takes it");
+    }
+    eventually("it is counted", || async {
+        let dropped = gateway.dataplane_samples().sum(
+            "tidegate_quic_datagrams_dropped_total",
+            &[("reason", "listener_stopped")],
+        );
+        dropped.filter(|count| *count > 0.0)
+    })
+    .await;
+    // After the time that a connection may take.
+    eventually_within(
+        Duration::from_secs(90),
+        Duration::from_secs(1),
+        "the port is free",
+        || async { std::net::UdpSocket::bind(gateway.https).ok() },
+    )
+    .await;
+    listen(&gateway, &[("https", port, None, true)]);
+    let target = gateway.target();
+    let again = eventually("HTTP/3 is back", || async {
+        tidegate_tests::H3::try_connect(&target).await.ok()
+    })
+    .await;
+    assert_eq!(again.get("/").await.status, 200);
 }

@@ -192,6 +192,10 @@ impl LiveConnection for Live {
         self.listener.borrow().clone()
     }
 
+    fn port(&self) -> u16 {
+        self.local.port()
+    }
+
     fn close(&self, behaviour: ConnectionShutdownBehaviour, by: ClosedBy) {
         let reason = String::from_utf8_lossy(&behaviour.reason).into_owned();
         self.tell(Order::Close { by, reason });

@@ -31,6 +31,14 @@ impl Listener {
         keys: &Rc<EndpointKeys>,
         now: SystemTime,
     ) {
+        let Some(mode) = self
+            .settings
+            .borrow()
+            .as_ref()
+            .map(|settings| settings.retry)
+        else {
+            return self.drop_all(&incoming, DatagramDrop::ListenerStopped);
+        };
         let token = match self.validated(&incoming, &dcid, token, keys, now) {
             Ok(token) => token,
             Err(InvalidToken::Malformed) => None,
@@ -41,7 +49,6 @@ impl Listener {
         let entrance = {
             let mut half_open = self.endpoint.tables.half_open.borrow_mut();
             let made = token.as_ref().map(|token| token.made);
-            let mode = self.settings.borrow().retry;
             let entrance = half_open.admit(incoming.peer_addr.ip(), made, mode, now);
             let metrics = self.endpoint.host.metrics();
             metrics.retrying(half_open.retrying(now));
@@ -93,6 +100,7 @@ impl Listener {
         let (scid, reset) = endpoint.new_connection_id(handle, nonce);
         let id = ConnectionId::from_ref(&scid);
         let mut settings = self.settings.borrow_mut();
+        let settings = settings.as_mut()?;
         settings.config.set_stateless_reset_token(Some(reset));
         let Incoming {
             local_addr,
