@@ -44,7 +44,7 @@ pub use self::{
     keys::{CidKey, Keys, SecretKey, TicketKey},
     limits::HttpLimits,
     listener::{Http3, Listener},
-    transport::{CongestionControl, QuicTransport, RetryMode},
+    transport::{CongestionControl, MAX_VARINT, QuicTransport, RetryMode},
 };
 use self::{problems::Problems, routes::Routes};
 pub use crate::route::{HostPattern, canonical_host};

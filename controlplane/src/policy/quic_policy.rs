@@ -58,8 +58,9 @@ pub struct QUICPolicySpec {
     pub http3: Option<Http3Policy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<TransportPolicy>,
-    /// When clients must prove their address before a handshake, on the whole port. Default
-    /// Adaptive: while many handshakes are half open.
+    /// When clients must prove their address before a handshake. Default Adaptive: while many
+    /// handshakes are half open. It holds for the whole port, because it comes before the name that
+    /// listeners are told apart by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["Adaptive", "Always", "Never"]))]
     pub retry: Option<String>,
@@ -113,8 +114,7 @@ pub struct Http3Policy {
 }
 
 /// RFC 9000 transport parameters and recovery. Listeners that share a port have settings of
-/// their own by host name, except where it says that one holds for the whole port: QUIC needs
-/// it before it knows the name.
+/// their own by host name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("!has(self.initialMaxData) || !has(self.initialMaxStreamData) || self.initialMaxStreamData <= self.initialMaxData")
@@ -152,7 +152,7 @@ pub struct TransportPolicy {
             .message("must be between 1s and 1h")
     )]
     pub idle_timeout: Option<String>,
-    /// How long a handshake may take, on the whole port. Default 10s.
+    /// How long a handshake may take. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     #[x_kube(
@@ -160,21 +160,20 @@ pub struct TransportPolicy {
             .message("must be between 100ms and 1m")
     )]
     pub handshake_timeout: Option<String>,
-    /// Bytes that a client may send on a connection before it is allowed more, on the whole
-    /// port. Default 1048576.
+    /// Bytes that a client may send on a connection before it is allowed more. Default 1048576.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16384, max = 4294967296_i64))]
     pub initial_max_data: Option<i64>,
-    /// The same for each stream, on the whole port. Default 262144.
+    /// The same for each stream. Default 262144.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16384, max = 4294967296_i64))]
     pub initial_max_stream_data: Option<i64>,
-    /// How far initialMaxData may grow for a client whose bytes are read fast, on the whole
-    /// port. Default: eight times.
+    /// How far initialMaxData may grow for a client whose bytes are read fast. Default: eight
+    /// times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16384, max = 4294967296_i64))]
     pub max_connection_window: Option<i64>,
-    /// The same of initialMaxStreamData, on the whole port. Default: eight times.
+    /// The same of initialMaxStreamData. Default: eight times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16384, max = 4294967296_i64))]
     pub max_stream_window: Option<i64>,
@@ -199,11 +198,10 @@ pub struct TransportPolicy {
     )]
     #[schemars(range(min = 1200, max = 1452))]
     pub max_udp_payload_size: Option<i32>,
-    /// Whether clients may move a connection to another address on purpose, on the whole port.
-    /// Default true.
+    /// Whether clients may move a connection to another address on purpose. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<bool>,
-    /// Whether QUIC datagrams are offered (RFC 9221), on the whole port. Default false.
+    /// Whether QUIC datagrams are offered (RFC 9221). Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datagrams: Option<bool>,
 }

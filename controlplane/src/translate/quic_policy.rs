@@ -1,19 +1,18 @@
 //! QUICPolicies: which listeners each is for, and which one is in force where several are.
 //!
 //! A policy for one listener goes before one for its ListenerSet, and that before one for
-//! the Gateway; of those for the same thing, the older is in force. Some of QUIC's settings
-//! are a port's, because they are needed before it is known which listener a client means
-//! ([`PortSettings`]): of the policies on a port's listeners, the first in that order that
-//! says something of one has the say for all of them.
+//! the Gateway; of those for the same thing, the older is in force. Retry is a port's
+//! ([`retry`]): of the policies on a port's listeners, the first in that order that says
+//! something of it has the say for all of them.
 
-mod port;
+mod retry;
 mod settings;
 
 use std::collections::BTreeMap;
 
 use tidegate_proto::v1;
 
-use self::{port::PortSettings, settings::Settings};
+use self::settings::Settings;
 use super::{Fault, created_at, gateway::GatewayPlan, listener::ListenerPlan};
 use crate::{
     gateway_api::{GROUP, Listener, ParentReference},
@@ -102,15 +101,13 @@ pub(super) fn apply<'a>(
     }
     for gateway in gateways.values_mut() {
         let outvoted = apply_to(gateway, &claims, &in_force);
-        for (loser, winner, port, fields) in outvoted {
+        for (loser, winner, port) in outvoted {
             let claim = &claims[&loser];
             let message = format!(
-                "spec.targetRefs[{}]: QUIC needs {} before it knows which listener a client means; on port {port}, \
-                 which its listener shares, the older QUICPolicy {} has the say; remove it from one of the two, or \
-                 use another port",
-                claim.target,
-                fields.join(", "),
-                plans[claims[&winner].policy].key
+                "spec.targetRefs[{}]: a Retry is sent before it is known which listener a client means; on port \
+                 {port}, which its listener shares, the older QUICPolicy {} has the say; remove retry from one of \
+                 the two, or use another port",
+                claim.target, plans[claims[&winner].policy].key
             );
             let fault = &mut plans[claim.policy].targets[claim.target].1;
             match fault {
@@ -196,8 +193,8 @@ fn ancestor(policy: &ObjectKey, reference: &QuicPolicyTarget) -> ParentReference
     }
 }
 
-/// A target, the one that has the say instead, the port, and what of.
-type Outvoted = (Target, Target, u32, Vec<&'static str>);
+/// A target, the one that has the say instead, and the port.
+type Outvoted = (Target, Target, u32);
 
 fn apply_to(
     gateway: &mut GatewayPlan<'_>,
@@ -218,46 +215,45 @@ fn apply_to(
         if config.protocol() != v1::Protocol::Https {
             continue;
         }
-        if let Some(target) = target {
-            settings(&target).put_http3(config);
-            if config.http3.is_some() {
+        if let Some(target) = &target {
+            settings(target).put_http3(config);
+        }
+        if config.http3.is_some() {
+            let targets = ports.entry(config.port).or_default();
+            if let Some(target) = target {
                 settings(&target).put_transport(config.quic.get_or_insert_default());
-                ports.entry(config.port).or_default().push(target);
+                targets.push(target);
             }
         }
     }
-    let rank = |target: &Target| {
-        let specific = match target {
-            Target::Gateway(_) => 2,
-            Target::ListenerSet(_) => 1,
-            Target::GatewayListener(..) | Target::SetListener(..) => 0,
-        };
-        (specific, claims[target].policy)
+    let breadth = |target: &Target| match target {
+        Target::Gateway(_) => 2,
+        Target::ListenerSet(_) => 1,
+        Target::GatewayListener(..) | Target::SetListener(..) => 0,
     };
     let mut outvoted = Vec::new();
     for (port, mut targets) in ports {
-        targets.sort_by_key(rank);
+        targets.sort_by_key(|target| (breadth(target), claims[target].policy));
         targets.dedup();
-        let mut chosen = PortSettings::default();
-        for (index, loser) in targets.iter().enumerate() {
-            let own = &settings(loser).port;
-            let mut lost = own.contradicted_by(&chosen);
-            for winner in &targets[..index] {
-                let theirs = own.contradicted_by(&settings(winner).port);
-                let (fields, rest): (Vec<_>, _) =
-                    lost.into_iter().partition(|field| theirs.contains(field));
-                lost = rest;
-                // A broader policy gives way by its nature; nobody need be told.
-                if !fields.is_empty() && rank(winner).0 == rank(loser).0 {
-                    outvoted.push((loser.clone(), winner.clone(), port, fields));
-                }
-            }
-            chosen.complete(own);
-        }
-        for plan in &mut gateway.listeners {
-            let config = plan.config.as_mut().filter(|config| config.port == port);
-            if let Some(config) = config.filter(|config| config.http3.is_some()) {
-                chosen.put(config.quic.get_or_insert_default());
+        let said = targets
+            .iter()
+            .filter_map(|target| Some((target, settings(target).retry?)));
+        let said = retry::Claims(said.collect());
+        let lost = said.outvoted(breadth).into_iter();
+        outvoted.extend(lost.map(|(loser, winner)| (loser, winner, port)));
+        let mut configs: Vec<_> = gateway
+            .listeners
+            .iter_mut()
+            .filter_map(|plan| plan.config.as_mut())
+            .filter(|config| config.port == port && config.http3.is_some())
+            .collect();
+        let options = configs
+            .iter()
+            .filter_map(|config| Some(config.quic.as_ref()?.retry()));
+        let chosen = said.chosen().unwrap_or(retry::of_options(options));
+        for config in &mut configs {
+            if chosen != v1::RetryMode::Unspecified || config.quic.is_some() {
+                config.quic.get_or_insert_default().set_retry(chosen);
             }
         }
     }

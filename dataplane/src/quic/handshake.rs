@@ -63,6 +63,11 @@ impl HandshakeInfo {
         self.retry
     }
 
+    /// Which listener it is for is known now, and how long that lets it take.
+    pub(crate) fn limit(&mut self, timeout: Duration) {
+        self.timeout = Some(timeout);
+    }
+
     /// The first packet waited from `since` on for its turn. Only now it begins.
     pub(crate) fn waited(&mut self, since: Instant, now: Instant) {
         self.queued += now - since;
@@ -124,6 +129,8 @@ mod tests {
         waited.waited(start + second / 4, start + second);
         assert_eq!(waited.queued(), second * 7 / 4);
         assert!(!waited.is_expired(start + second) && waited.is_expired(start + 2 * second));
+        waited.limit(second / 2);
+        assert!(waited.is_expired(start + second * 3 / 2));
         let unlimited = HandshakeInfo::new(start, None, Duration::ZERO, false);
         assert!(!unlimited.is_expired(start + 1_000_000 * second));
     }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The largest integer that a transport parameter can carry (RFC 9000 16).
-const MAX_VARINT: u64 = (1 << 62) - 1;
+pub const MAX_VARINT: u64 = (1 << 62) - 1;
 /// The largest stream count (RFC 9000 4.6).
 const MAX_STREAMS: u64 = 1 << 60;
 /// What fits an Ethernet frame over IPv6.
@@ -100,18 +100,11 @@ impl Default for QuicTransport {
 
 impl QuicTransport {
     /// What connections for a listener with these settings get on a port with those of
-    /// `port`: some are needed before it is known which listener a client means.
+    /// `port`: a Retry comes before it is known which listener a client means.
     #[must_use]
     pub fn on(&self, port: &Self) -> Self {
         Self {
             retry: port.retry,
-            handshake_timeout: port.handshake_timeout,
-            initial_max_data: port.initial_max_data,
-            initial_max_stream_data: port.initial_max_stream_data,
-            max_connection_window: port.max_connection_window,
-            max_stream_window: port.max_stream_window,
-            active_migration: port.active_migration,
-            datagrams: port.datagrams,
             ..self.clone()
         }
     }

@@ -8,7 +8,7 @@ use quiche::CongestionControlAlgorithm as Algorithm;
 use super::{Contexts, Door, EarlyData, EchCounts, Tickets, TlsError, root};
 use crate::{
     quic::QuicheConnection,
-    snapshot::{Binding, CongestionControl, QuicTransport},
+    snapshot::{Binding, CongestionControl, MAX_VARINT, QuicTransport},
 };
 
 /// What new QUIC connections of a binding get: `transport`, of which [`settle`] changes what it
@@ -32,17 +32,17 @@ pub fn quic_config(
     config.set_max_recv_udp_payload_size(MAX_RECV_UDP_PAYLOAD);
     config.set_max_send_udp_payload_size(transport.max_send_udp_payload_size);
     let (data, stream_data) = (
-        transport.initial_max_data.min(LARGEST),
-        transport.initial_max_stream_data.min(LARGEST),
+        transport.initial_max_data,
+        transport.initial_max_stream_data,
     );
     config.set_initial_max_data(data);
     config.set_initial_max_stream_data_bidi_remote(stream_data);
     config.set_initial_max_stream_data_bidi_local(stream_data);
     config.set_initial_max_stream_data_uni(stream_data);
-    config.set_initial_max_streams_bidi(max_streams(transport));
+    config.set_initial_max_streams_bidi(transport.initial_max_streams_bidi);
     config.set_initial_max_streams_uni(MAX_STREAMS_UNI);
-    config.set_max_connection_window(transport.max_connection_window.max(data));
-    config.set_max_stream_window(transport.max_stream_window.max(stream_data));
+    config.set_max_connection_window(transport.max_connection_window);
+    config.set_max_stream_window(transport.max_stream_window);
     config.enable_dgram(transport.datagrams, DATAGRAMS_RECEIVED, DATAGRAMS_SENT);
     config.set_disable_active_migration(!transport.active_migration);
     config.set_active_connection_id_limit(ACTIVE_CONNECTION_IDS);
@@ -60,8 +60,8 @@ pub fn quic_config(
     Ok(config)
 }
 
-/// Changes what a connection gets to `transport`, as far as that is possible when its
-/// ClientHello is read: what [`QuicTransport::on`] leaves a listener of its own.
+/// Changes what a connection gets to `transport` when its ClientHello is read: all of it but
+/// Retry, which came before that.
 pub(super) fn settle(ssl: &mut SslRef, transport: &QuicTransport) -> quiche::Result<()> {
     type Handshake = QuicheConnection;
     let window = transport.initial_congestion_window;
@@ -73,7 +73,16 @@ pub(super) fn settle(ssl: &mut SslRef, transport: &QuicTransport) -> quiche::Res
     Handshake::set_max_send_udp_payload_size_in_handshake(ssl, payload)?;
     Handshake::set_discover_pmtu_in_handshake(ssl, transport.path_mtu_discovery, MTU_PROBES)?;
     Handshake::set_max_idle_timeout_in_handshake(ssl, idle_timeout(transport))?;
-    Handshake::set_initial_max_streams_bidi_in_handshake(ssl, max_streams(transport))
+    Handshake::set_initial_max_streams_bidi_in_handshake(ssl, transport.initial_max_streams_bidi)?;
+    Handshake::set_flow_control_in_handshake(
+        ssl,
+        transport.initial_max_data,
+        transport.initial_max_stream_data,
+        transport.max_connection_window,
+        transport.max_stream_window,
+    )?;
+    Handshake::set_disable_active_migration_in_handshake(ssl, !transport.active_migration)?;
+    Handshake::enable_dgram_in_handshake(ssl, transport.datagrams)
 }
 
 fn algorithm(transport: &QuicTransport) -> Algorithm {
@@ -87,18 +96,9 @@ fn algorithm(transport: &QuicTransport) -> Algorithm {
 /// Milliseconds.
 fn idle_timeout(transport: &QuicTransport) -> u64 {
     let idle = transport.max_idle_timeout.as_millis();
-    u64::try_from(idle).unwrap_or(LARGEST).min(LARGEST)
+    u64::try_from(idle).unwrap_or(MAX_VARINT).min(MAX_VARINT)
 }
 
-fn max_streams(transport: &QuicTransport) -> u64 {
-    transport.initial_max_streams_bidi.min(MOST_STREAMS)
-}
-
-/// What four bytes hold. quiche has 128 for all transport parameters, in which these have to
-/// fit beside three connection IDs after a Retry: a gibibyte, and twelve days.
-const LARGEST: u64 = (1 << 30) - 1;
-/// What two bytes hold.
-const MOST_STREAMS: u64 = (1 << 14) - 1;
 /// Datagrams that wait to be read, and to be sent; further ones are dropped.
 const DATAGRAMS_RECEIVED: usize = 64;
 const DATAGRAMS_SENT: usize = 64;
@@ -107,8 +107,7 @@ const MAX_RECV_UDP_PAYLOAD: usize = 1_500;
 /// Control, QPACK encoder and decoder, and what grease needs (RFC 9114 6.2).
 const MAX_STREAMS_UNI: u64 = 8;
 /// Also the number of addresses that quiche knows of a client: its moves, and those that others
-/// pretend, are followed while one of them is idle. From 64 on it would take a byte more, of
-/// which there are few: see [`LARGEST`].
+/// pretend, are followed while one of them is idle.
 pub(crate) const ACTIVE_CONNECTION_IDS: u64 = 63;
 /// Lost probes after which a size is taken to be too large.
 const MTU_PROBES: u8 = 3;

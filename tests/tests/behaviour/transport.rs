@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Download, Faults, Folder, Gateway, H3, Payload, Relay, Target, Upstream, eventually, heavy,
-    within,
+    Download, Faults, Folder, Forge, Gateway, H3, Payload, Relay, Target, Upstream, eventually,
+    heavy, within,
 };
+
+/// Names of one port's listeners. Tests' own first flights ask for the second.
+const ONE: &str = "one.site.test";
+const TWO: &str = "site.test";
 
 /// A policy with these transport settings, for a Gateway or one of its listeners.
 fn policy(folder: &Folder, name: &str, section: Option<&str>, spec: &Value) {
@@ -160,7 +164,7 @@ async fn spread(transport: &Value) -> f64 {
 async fn two_names(upstream: &Upstream, first: &Value, second: &Value) -> Gateway {
     let gateway = Gateway::builder()
         .shards(1)
-        .hostname("one.site.test")
+        .hostname(ONE)
         .start(upstream)
         .await;
     let listener = |name: &str, hostname: &str| {
@@ -175,11 +179,9 @@ async fn two_names(upstream: &Upstream, first: &Value, second: &Value) -> Gatewa
     policy(&gateway.folder, "one", Some("https"), first);
     policy(&gateway.folder, "two", Some("two"), second);
     let http = json!({"name": "http", "port": gateway.http.port(), "protocol": "HTTP"});
-    gateway.folder.gateway(&json!([
-        listener("https", "one.site.test"),
-        listener("two", "two.site.test"),
-        http,
-    ]));
+    gateway.folder.gateway(&json!(
+        [listener("https", ONE), listener("two", TWO), http,]
+    ));
     gateway
 }
 
@@ -218,8 +220,8 @@ async fn names_on_one_port_have_settings_of_their_own() {
         &json!({"transport": {"idleTimeout": "1h", "maxConcurrentStreams": 9, "congestionControl": "Reno"}}),
     )
     .await;
-    let one = settled(&gateway, "one.site.test", 5).await;
-    let two = settled(&gateway, "two.site.test", 9).await;
+    let one = settled(&gateway, ONE, 5).await;
+    let two = settled(&gateway, TWO, 9).await;
     let mut ids = Vec::new();
     for (client, algorithm) in [(&one, "bbr2"), (&two, "reno")] {
         client.get("/").await;
@@ -238,22 +240,79 @@ async fn names_on_one_port_have_settings_of_their_own() {
     assert_eq!(two.get("/").await.status, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_says_which_of_its_settings_are_anothers_on_the_port() {
+#[tokio::test]
+async fn what_clients_are_told_is_their_names_own() {
     let upstream = Upstream::start().await;
     let gateway = two_names(
         &upstream,
-        &json!({"transport": {"datagrams": true, "maxConcurrentStreams": 5}}),
-        &json!({"transport": {"datagrams": false, "maxConcurrentStreams": 9}}),
+        &json!({"transport": {"datagrams": true, "maxConcurrentStreams": 5, "initialMaxStreamData": 20_000}}),
+        &json!({"transport": {"datagrams": false, "maxConcurrentStreams": 9, "initialMaxStreamData": 60_000}}),
     )
     .await;
-    for (name, streams) in [("one.site.test", 5), ("two.site.test", 9)] {
+    for (name, streams, datagrams, window) in [(ONE, 5, true, 20_000), (TWO, 9, false, 60_000)] {
         let client = settled(&gateway, name, streams).await;
-        assert!(client.connection.max_datagram_size().is_some(), "{name}");
+        let offered = client.connection.max_datagram_size().is_some();
+        assert_eq!(offered, datagrams, "{name}");
+        // On this one thread quinn hears of no further window until it has its turn.
+        let (mut sending, _receiving) = within("a stream", client.connection.open_bi())
+            .await
+            .expect("it is open");
+        let mut sent = 0;
+        while let Some(wrote) = sending.write(&[0; 1_000]).now_or_never() {
+            sent += wrote.expect("nobody resets it");
+        }
+        assert!(sent <= window && sent > window / 2, "{name}: {sent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_has_the_time_that_its_name_gives_it() {
+    let upstream = Upstream::start().await;
+    let gateway = two_names(
+        &upstream,
+        &json!({"transport": {"handshakeTimeout": "1m", "maxConcurrentStreams": 5}}),
+        &json!({"transport": {"handshakeTimeout": "500ms", "maxConcurrentStreams": 9}}),
+    )
+    .await;
+    settled(&gateway, TWO, 9).await;
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0")
+        .await
+        .expect("loopback binds");
+    for datagram in Forge::new(7).whole_first_flight() {
+        let sent = stranger.send_to(&datagram, gateway.https).await;
+        sent.expect("loopback takes it");
+    }
+    let address = stranger.local_addr().expect("it is bound");
+    let id = gateway.admin().id_from(address).await;
+    let record = gateway.admin().audited(&id).await;
+    assert_eq!(
+        record["audit"]["closed_by"], "handshake_timeout",
+        "{record}"
+    );
+    assert_eq!(record["handshake"]["timeout_ms"], 500, "{record}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_says_that_retry_is_anothers_on_the_port() {
+    let upstream = Upstream::start().await;
+    let gateway = two_names(
+        &upstream,
+        &json!({"retry": "Always", "transport": {"maxConcurrentStreams": 5}}),
+        &json!({"retry": "Never", "transport": {"maxConcurrentStreams": 9}}),
+    )
+    .await;
+    for (name, streams) in [(ONE, 5), (TWO, 9)] {
+        let client = settled(&gateway, name, streams).await;
+        client.get("/").await;
+        let connection = gateway
+            .admin()
+            .connection_from(client.local_address())
+            .await;
+        assert_eq!(connection["handshake"]["retry"], true, "{connection}");
     }
     let status = gateway.admin().read("/v1/status").await.to_string();
     assert!(
-        status.contains("QUIC needs transport.datagrams before it knows"),
+        status.contains("a Retry is sent before it is known"),
         "{status}"
     );
 }

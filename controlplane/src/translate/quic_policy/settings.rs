@@ -2,12 +2,9 @@
 
 use tidegate_proto::v1;
 
-use super::{
-    super::{
-        Fault, duration,
-        parameters::{one_of, within},
-    },
-    port::PortSettings,
+use super::super::{
+    Fault, duration,
+    parameters::{one_of, within},
 };
 use crate::policy::{Http3Policy, QUICPolicySpec, TransportPolicy};
 
@@ -20,8 +17,11 @@ pub(super) struct Settings {
     transport: v1::QuicTransport,
     pacing: Option<bool>,
     path_mtu_discovery: Option<bool>,
+    migration: Option<bool>,
+    datagrams: Option<bool>,
     early_data: Option<bool>,
-    pub(super) port: PortSettings,
+    /// For the whole port.
+    pub(super) retry: Option<v1::RetryMode>,
 }
 
 impl Settings {
@@ -46,10 +46,18 @@ impl Settings {
         }
     }
 
-    /// What is each listener's own of QUIC's settings.
+    /// Everything but Retry.
     pub(super) fn put_transport(&self, quic: &mut v1::QuicTransport) {
         let own = &self.transport;
         set(&mut quic.max_idle_timeout_ms, own.max_idle_timeout_ms);
+        set(&mut quic.handshake_timeout_ms, own.handshake_timeout_ms);
+        set(&mut quic.initial_max_data, own.initial_max_data);
+        set(
+            &mut quic.initial_max_stream_data,
+            own.initial_max_stream_data,
+        );
+        set(&mut quic.max_connection_window, own.max_connection_window);
+        set(&mut quic.max_stream_window, own.max_stream_window);
         set(
             &mut quic.initial_max_streams_bidi,
             own.initial_max_streams_bidi,
@@ -69,6 +77,10 @@ impl Settings {
         if !own.congestion_control.is_empty() {
             quic.congestion_control.clone_from(&own.congestion_control);
         }
+        if let Some(migration) = self.migration {
+            quic.disable_active_migration = !migration;
+        }
+        quic.datagrams = self.datagrams.unwrap_or(quic.datagrams);
         quic.path_mtu_discovery = self.path_mtu_discovery.unwrap_or(quic.path_mtu_discovery);
         quic.early_data = self.early_data.unwrap_or(quic.early_data);
     }
@@ -94,7 +106,7 @@ pub(super) fn read(spec: &QUICPolicySpec) -> Result<Settings, Fault> {
             spec.retry.as_deref(),
             &["Adaptive", "Always", "Never"],
         )?;
-        settings.port.retry = spec.retry.as_deref().map(|word| match word {
+        settings.retry = spec.retry.as_deref().map(|word| match word {
             "Always" => v1::RetryMode::Always,
             "Never" => v1::RetryMode::Never,
             _ => v1::RetryMode::Unspecified,
@@ -190,7 +202,7 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
     let window = transport.initial_congestion_window;
     let streams = transport.max_concurrent_streams;
     let payload = transport.max_udp_payload_size;
-    settings.port = PortSettings {
+    settings.transport = v1::QuicTransport {
         handshake_timeout_ms: time(
             "transport.handshakeTimeout",
             transport.handshake_timeout.as_deref(),
@@ -201,11 +213,6 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
         initial_max_stream_data: stream_data,
         max_connection_window: connection_window,
         max_stream_window: stream_window,
-        migration: transport.migration,
-        datagrams: transport.datagrams,
-        ..settings.port.clone()
-    };
-    settings.transport = v1::QuicTransport {
         max_idle_timeout_ms: time(
             "transport.idleTimeout",
             transport.idle_timeout.as_deref(),
@@ -225,6 +232,8 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
     };
     settings.pacing = transport.pacing;
     settings.path_mtu_discovery = transport.path_mtu_discovery;
+    settings.migration = transport.migration;
+    settings.datagrams = transport.datagrams;
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::{future::poll_fn, time::Instant};
 
 use super::{CONNECTION_REFUSED, Core, core::send_copy};
 use crate::{
-    quic::{ConnectionShutdownBehaviour, HandshakeError},
+    quic::{ConnectionShutdownBehaviour, HandshakeError, QuicheConnection},
+    tls::Terms,
     turnstile::PATIENCE,
 };
 
@@ -55,7 +56,12 @@ impl Core {
         self.receive();
         let turnstile = &self.shared.endpoint.tables.turnstile;
         turnstile.spend(begin.elapsed());
-        let qconn = self.shared.qconn.borrow();
+        let mut qconn = self.shared.qconn.borrow_mut();
+        let ssl: &mut boring::ssl::SslRef = QuicheConnection::as_mut(&mut qconn);
+        if let Some(terms) = Terms::get(ssl) {
+            let mut handshake = self.shared.handshake.borrow_mut();
+            handshake.limit(terms.transport.handshake_timeout);
+        }
         let read = qconn.stats().recv;
         self.unread = qconn.is_closed() && read == 0;
         read > before

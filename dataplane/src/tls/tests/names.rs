@@ -9,7 +9,7 @@ use tidegate_proto::v1;
 use super::{Contexts, EarlyData, binding, fixture, quic_config};
 use crate::{
     quic::{BytesFactory, QuicheConnection},
-    snapshot::{CongestionControl, QuicTransport},
+    snapshot::{CongestionControl, QuicTransport, RetryMode},
     tls::Terms,
 };
 
@@ -32,6 +32,11 @@ fn port(wire: &mut v1::Snapshot) {
         max_send_udp_payload_size: 1_250,
         disable_pacing: true,
         disable_active_migration: true,
+        initial_max_data: 40_000,
+        max_connection_window: 50_000,
+        initial_max_stream_data: 20_000,
+        max_stream_window: 30_000,
+        handshake_timeout_ms: 700,
         ..Default::default()
     };
     wire.listeners = vec![
@@ -77,8 +82,17 @@ fn handshake_on(
     config.set_application_protos(&[b"h3"]).unwrap();
     config.set_initial_max_data(1_000_000);
     config.set_initial_max_streams_uni(8);
+    // It sends as much as it is allowed to.
+    config.set_initial_congestion_window_packets(1_000);
     let scid = ConnectionId::from_ref(&[4; 8]);
     let mut client = quiche::connect(Some(name), &scid, there, here, &mut config).unwrap();
+    exchange(&mut client, &mut server);
+    assert!(client.is_established() && server.is_established(), "{name}");
+    (client, server)
+}
+
+/// Packets, until neither has more.
+fn exchange(client: &mut quiche::Connection, server: &mut QuicheConnection) {
     let mut buffer = [0; 1_500];
     for _ in 0..10 {
         // Each datagram is a turn of its own, with answers to the ClientHello's first half.
@@ -95,8 +109,6 @@ fn handshake_on(
             }
         }
     }
-    assert!(client.is_established() && server.is_established(), "{name}");
-    (client, server)
 }
 
 fn settings(server: &mut QuicheConnection) -> QuicTransport {
@@ -118,20 +130,53 @@ fn a_name_has_the_settings_of_its_own_listener() {
     assert!(!server.pacing_enabled());
     assert!(window(&server) >= 32 * 1_200, "{}", window(&server));
     assert_eq!(server.max_send_udp_payload_size(), 1_250);
+    assert!(told.disable_active_migration && told.max_datagram_frame_size.is_none());
     let settings = settings(&mut server);
     assert_eq!(settings.congestion_control, CongestionControl::Bbr2);
     assert_eq!(settings.max_idle_timeout, Duration::from_secs(9));
+    assert_eq!(settings.handshake_timeout, Duration::from_millis(700));
 }
 
 #[test]
-fn what_is_needed_before_the_name_is_known_is_the_ports() {
-    for name in ["first.example", "second.example"] {
-        let (client, mut server) = handshake(name);
+fn retry_comes_before_the_name_and_is_the_ports() {
+    let port = |wire: &mut v1::Snapshot| {
+        port(wire);
+        let second = wire.listeners[1].quic.get_or_insert_default();
+        second.set_retry(v1::RetryMode::Always);
+    };
+    let (_, mut server) = handshake_on(port, "second.example");
+    assert_eq!(settings(&mut server).retry, RetryMode::Adaptive);
+}
+
+#[test]
+fn a_name_has_windows_of_its_own_and_they_grow_as_far_as_it_says() {
+    for (name, data, stream_data, largest) in [
+        ("first.example", 1_048_576, 262_144, 2_097_152),
+        ("second.example", 40_000, 20_000, 30_000),
+    ] {
+        let (mut client, mut server) = handshake(name);
         let told = client.peer_transport_params().expect("they have come");
-        assert!(told.max_datagram_frame_size.is_some(), "{name}");
-        assert!(!told.disable_active_migration, "{name}");
-        let settings = settings(&mut server);
-        assert!(settings.datagrams && settings.active_migration, "{name}");
+        assert_eq!(told.initial_max_data, data, "{name}");
+        assert_eq!(told.initial_max_stream_data_bidi_remote, stream_data);
+        assert_eq!(told.initial_max_stream_data_uni, stream_data, "{name}");
+        // What the server lets a client send that is read at once, again and again.
+        let mut allowed = 0;
+        for _ in 0..200 {
+            let sent = client.stream_send(0, &[7; 30_000], false).unwrap_or(0);
+            exchange(&mut client, &mut server);
+            let mut read = 0;
+            while let Ok((length, _)) = server.stream_recv(0, &mut [0; 1 << 16]) {
+                read += length;
+            }
+            assert_eq!(read, sent, "{name}");
+            exchange(&mut client, &mut server);
+            let room = client.stream_capacity(0).unwrap_or(0);
+            allowed = allowed.max(room as u64);
+        }
+        assert!(
+            allowed > stream_data / 2 && allowed <= largest,
+            "{name}: {allowed}"
+        );
     }
 }
 
@@ -142,22 +187,10 @@ fn other_names_have_the_settings_of_the_first_listener() {
         let told = client.peer_transport_params().expect("they have come");
         assert_eq!(told.max_idle_timeout, 7_000, "{name}");
         assert_eq!(told.initial_max_streams_bidi, 128, "{name}");
+        assert!(told.max_datagram_frame_size.is_some(), "{name}");
+        assert!(!told.disable_active_migration, "{name}");
         assert_eq!(server.gcongestion_enabled(), Some(false), "{name}");
         assert!(server.pacing_enabled(), "{name}");
         assert!(window(&server) < 32 * 1_200, "{name}");
-    }
-}
-
-#[test]
-fn clients_are_told_whether_they_may_migrate() {
-    for allowed in [true, false] {
-        let port = |wire: &mut v1::Snapshot| {
-            port(wire);
-            let first = wire.listeners[0].quic.get_or_insert_default();
-            first.disable_active_migration = !allowed;
-        };
-        let (client, _) = handshake_on(port, "second.example");
-        let told = client.peer_transport_params().expect("they have come");
-        assert_eq!(told.disable_active_migration, !allowed);
     }
 }

@@ -2807,6 +2807,97 @@ impl<F: BufFactory> Connection<F> {
         )
     }
 
+    /// Sets the `initial_max_data` transport parameter, those for the data of
+    /// streams, and the maximum sizes of both windows.
+    ///
+    /// This function can only be called inside one of BoringSSL's handshake
+    /// callbacks, before any packet has been sent. Calling this function any
+    /// other time will have no effect.
+    ///
+    /// See [`Config::set_initial_max_data()`],
+    /// [`Config::set_initial_max_stream_data_bidi_remote()`],
+    /// [`Config::set_max_connection_window()`] and
+    /// [`Config::set_max_stream_window()`].
+    ///
+    /// [`Config::set_initial_max_data()`]: struct.Config.html#method.set_initial_max_data
+    /// [`Config::set_initial_max_stream_data_bidi_remote()`]: struct.Config.html#method.set_initial_max_stream_data_bidi_remote
+    /// [`Config::set_max_connection_window()`]: struct.Config.html#method.set_max_connection_window
+    /// [`Config::set_max_stream_window()`]: struct.Config.html#method.set_max_stream_window
+    #[cfg(feature = "boringssl-boring-crate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "boringssl-boring-crate")))]
+    pub fn set_flow_control_in_handshake(
+        ssl: &mut boring::ssl::SslRef, max_data: u64, max_stream_data: u64,
+        max_connection_window: u64, max_stream_window: u64,
+    ) -> Result<()> {
+        let ex_data = tls::ExData::from_ssl_ref(ssl).ok_or(Error::TlsFail)?;
+
+        ex_data.max_windows = Some((max_connection_window, max_stream_window));
+
+        let params = &mut ex_data.local_transport_params;
+        params.initial_max_data = max_data;
+        params.initial_max_stream_data_bidi_local = max_stream_data;
+        params.initial_max_stream_data_bidi_remote = max_stream_data;
+        params.initial_max_stream_data_uni = max_stream_data;
+
+        Self::set_transport_parameters_in_hanshake(
+            ex_data.local_transport_params.clone(),
+            ex_data.is_server,
+            ssl,
+        )
+    }
+
+    /// Sets the `disable_active_migration` transport parameter.
+    ///
+    /// This function can only be called inside one of BoringSSL's handshake
+    /// callbacks, before any packet has been sent. Calling this function any
+    /// other time will have no effect.
+    ///
+    /// See [`Config::set_disable_active_migration()`].
+    ///
+    /// [`Config::set_disable_active_migration()`]: struct.Config.html#method.set_disable_active_migration
+    #[cfg(feature = "boringssl-boring-crate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "boringssl-boring-crate")))]
+    pub fn set_disable_active_migration_in_handshake(
+        ssl: &mut boring::ssl::SslRef, v: bool,
+    ) -> Result<()> {
+        let ex_data = tls::ExData::from_ssl_ref(ssl).ok_or(Error::TlsFail)?;
+
+        ex_data.local_transport_params.disable_active_migration = v;
+
+        Self::set_transport_parameters_in_hanshake(
+            ex_data.local_transport_params.clone(),
+            ex_data.is_server,
+            ssl,
+        )
+    }
+
+    /// Enables or disables receiving DATAGRAM frames. The queues keep the
+    /// lengths that they have.
+    ///
+    /// This function can only be called inside one of BoringSSL's handshake
+    /// callbacks, before any packet has been sent. Calling this function any
+    /// other time will have no effect.
+    ///
+    /// See [`Config::enable_dgram()`].
+    ///
+    /// [`Config::enable_dgram()`]: struct.Config.html#method.enable_dgram
+    #[cfg(feature = "boringssl-boring-crate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "boringssl-boring-crate")))]
+    pub fn enable_dgram_in_handshake(
+        ssl: &mut boring::ssl::SslRef, enabled: bool,
+    ) -> Result<()> {
+        let ex_data = tls::ExData::from_ssl_ref(ssl).ok_or(Error::TlsFail)?;
+
+        ex_data.local_transport_params.max_datagram_frame_size =
+            enabled.then_some(MAX_DGRAM_FRAME_SIZE);
+
+        Self::set_transport_parameters_in_hanshake(
+            ex_data.local_transport_params.clone(),
+            ex_data.is_server,
+            ssl,
+        )
+    }
+
     #[cfg(feature = "boringssl-boring-crate")]
     fn set_transport_parameters_in_hanshake(
         params: TransportParams, is_server: bool, ssl: &mut boring::ssl::SslRef,
@@ -8298,6 +8389,8 @@ impl<F: BufFactory> Connection<F> {
 
             pmtud: None,
 
+            max_windows: None,
+
             is_server: self.is_server,
         };
 
@@ -8338,6 +8431,15 @@ impl<F: BufFactory> Connection<F> {
                     self.recovery_config.max_send_udp_payload_size,
                     max_probes,
                 );
+            }
+
+            if let Some((connection, stream)) = ex_data.max_windows {
+                let max_data = ex_data.local_transport_params.initial_max_data;
+
+                self.flow_control =
+                    flowcontrol::FlowControl::new(max_data, max_data, connection);
+
+                self.streams.set_max_stream_window(stream);
             }
 
             if ex_data.local_transport_params != self.local_transport_params {

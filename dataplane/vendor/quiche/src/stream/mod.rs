@@ -579,6 +579,11 @@ impl<F: BufFactory> StreamMap<F> {
         self.initial_max_streams_bidi = max;
     }
 
+    /// Sets the maximum size of the windows of streams to come.
+    pub fn set_max_stream_window(&mut self, v: u64) {
+        self.max_stream_window = v;
+    }
+
     /// Returns the current max_streams_bidi limit.
     pub fn max_streams_bidi(&self) -> u64 {
         self.local_max_streams_bidi

@@ -475,7 +475,8 @@ impl Handshake {
     pub fn set_quic_transport_params(
         &mut self, params: &crate::TransportParams, is_server: bool,
     ) -> Result<()> {
-        let mut raw_params = [0; 128];
+        // All of them with the largest values, and three connection IDs.
+        let mut raw_params = [0; 256];
 
         let raw_params =
             crate::TransportParams::encode(params, is_server, &mut raw_params)?;
@@ -751,6 +752,9 @@ pub struct ExData<'a> {
 
     /// PMTUD configuration: (enable, max_probes)
     pub pmtud: Option<(bool, u8)>,
+
+    /// Maximum flow control windows: (connection, stream)
+    pub max_windows: Option<(u64, u64)>,
 
     pub is_server: bool,
 }
