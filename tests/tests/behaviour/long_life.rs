@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use h3i::actions::h3::{Action, StreamEvent, StreamEventType, WaitType, send_headers_frame};
-use quinn::{ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
+use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::crypto::ring::cipher_suite::{
     TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256,
 };
 use serde_json::Value;
 use tidegate_tests::{
-    Gateway, H3, Payload, Relay, Upstream, attack, eventually, heavy, request_fields, within,
+    Gateway, H3, Payload, Relay, Upstream, eventually, heavy,
+    raw::{Level, RawClient, Twist, get, stream},
+    within,
 };
 
+const PING: u8 = 0x01;
 /// RFC 9000 20.1.
 const AEAD_LIMIT_REACHED: u64 = 0x0f;
 
@@ -28,114 +29,81 @@ fn renewals(gateway: &Gateway) -> Option<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_is_renewed_before_its_keys_have_protected_too_much() {
+async fn keys_are_replaced_long_before_they_have_protected_too_much() {
     let _alone = heavy().await;
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
-        .packets_per_key(16_000)
-        .start(&upstream)
-        .await;
-    // A client that does not end by itself when it is told to go elsewhere.
-    let target = gateway.target();
-    let ask =
-        |stream, path| send_headers_frame(stream, true, request_fields(&target, "GET", path, &[]));
-    let finished = |stream_id| Action::Wait {
-        wait_type: WaitType::StreamEvent(StreamEvent {
-            stream_id,
-            event_type: StreamEventType::Finished,
-        }),
-    };
-    let script = vec![
-        ask(0, "/bytes/100"),
-        Action::FlushPackets,
-        finished(0),
-        // A drain begins at half of the limit, in the middle of this: some 11,000 packets.
-        ask(4, "/bytes/15000000"),
-        Action::FlushPackets,
-        finished(4),
-        Action::Wait {
-            wait_type: WaitType::WaitDuration(Duration::from_secs(20)),
-        },
-    ];
-    let run = attack(&target, script, &[]).await;
-    assert_eq!(
-        run.content(4).len(),
-        15_000_000,
-        "what is under way finishes"
-    );
-    assert_eq!(run.closed(), Some(0x100), "H3_NO_ERROR");
-    let records = eventually("the record arrives", || async {
-        let records = gateway.admin().audit("").await;
-        (!records.is_empty()).then_some(records)
-    })
-    .await;
-    let record = &records[0]["connection"];
-    let audit = &record["audit"];
-    assert_eq!(audit["closed_by"], "aead_limit", "{record}");
-    assert_eq!(audit["connection_close_reason"], "AEAD limit");
-    assert_eq!(
-        (&record["draining"], &record["requests"]),
-        (&true.into(), &2.into())
-    );
-    let sent = record["stats"]["packets_sent"].as_u64().expect("a number");
-    assert!((8_000..16_000).contains(&sent), "{sent} packets");
-    assert_eq!(renewals(&gateway), Some(1.0));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_client_goes_on_with_another() {
-    let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::builder()
-        .packets_per_key(16_000)
+        .packets_per_key(12_000)
         .start(&upstream)
         .await;
     let client = gateway.h3().await;
-    let answer = client.get("/bytes/15000000").await;
-    assert_eq!(answer.body.len(), 15_000_000);
-    match within("the connection ends", client.closed()).await {
-        ConnectionError::ApplicationClosed(frame) => {
-            assert_eq!(frame.error_code.into_inner(), 0x100);
-        }
-        // It had nothing left to do and was first.
-        ConnectionError::LocallyClosed => {}
-        other => panic!("closed by {other:?}"),
+    client.get("/").await;
+    let id = id_of(&gateway, &client).await;
+    let mut sent = 0;
+    // More than twice what one key may protect. The next one but one has to wait until what was
+    // sealed with the first cannot arrive any more.
+    while sent < 25_000 {
+        let answer = client.get("/bytes/1200000").await;
+        assert_eq!(answer.body.len(), 1_200_000);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let connection = gateway.admin().connection(&id).await;
+        assert_eq!(connection["draining"], false, "{connection}");
+        sent = connection["stats"]["packets_sent"]
+            .as_u64()
+            .expect("a number");
     }
-    let next = gateway.h3().await;
-    assert_eq!(next.get("/").await.status, 200);
-    let id = id_of(&gateway, &next).await;
-    assert_eq!(gateway.admin().connection(&id).await["draining"], false);
+    assert_eq!(renewals(&gateway), Some(0.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_cannot_end_is_closed_just_before_the_limit() {
+async fn a_client_that_keeps_its_keys_is_drained_and_closed_just_before_the_limit() {
     let _alone = heavy().await;
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .packets_per_key(4_000)
         .start(&upstream)
         .await;
-    let client = gateway.h3().await;
-    client.get("/").await;
-    let id = id_of(&gateway, &client).await;
-    let answer = client
-        .send(client.request("GET", "/bytes/40000000"), Bytes::new())
-        .await;
-    assert!(answer.is_err(), "it needs more packets than there are");
-    let ConnectionError::ConnectionClosed(frame) =
-        within("the connection ends", client.closed()).await
-    else {
-        panic!("it is a transport close")
-    };
-    assert_eq!(u64::from(frame.error_code), AEAD_LIMIT_REACHED);
-    let record = gateway.admin().audited(&id).await;
+    let target = gateway.target();
+    let tls = target.tls.clone().expect("it has TLS");
+    // It has no keys but those of its handshake.
+    let mut client = RawClient::begin(&target, tls, Twist::default()).await;
+    assert!(client.handshake(Duration::from_secs(10)).await);
+    let id = gateway.admin().connections("").await[0]["id"].clone();
+    let id = id.as_str().expect("a string").to_owned();
+    // Something under way, for which a drain waits.
+    let asking = stream(0, 0, &get(&target, "/gate/never"), true);
+    client.fire(Level::OneRtt, asking).await;
+    eventually("the request is under way", || async {
+        (upstream.active() == 1).then_some(())
+    })
+    .await;
+    let mut drained = false;
+    let record = within("the connection ends", async {
+        loop {
+            // Each is acknowledged, with the keys that the client does not have.
+            for _ in 0..50 {
+                client.fire(Level::OneRtt, vec![PING]).await;
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let (status, connection) = gateway.admin().get(&format!("/v1/connections/{id}")).await;
+            if status != 200 || connection["stage"] != "running" {
+                break gateway.admin().audited(&id).await;
+            }
+            drained |= connection["draining"] == true;
+        }
+    })
+    .await;
+    assert!(drained, "it was told to go elsewhere first");
     assert_eq!(record["audit"]["closed_by"], "aead_limit", "{record}");
     assert_eq!(
         record["audit"]["sent_conn_close_transport_error_code"],
         AEAD_LIMIT_REACHED
     );
     let sent = record["stats"]["packets_sent"].as_u64().expect("a number");
-    assert!((2_900..=4_000).contains(&sent), "{sent} packets");
+    // A quarter of the limit was sealed with the first key.
+    assert!((3_900..=5_000).contains(&sent), "{sent} packets");
+    assert_eq!(renewals(&gateway), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,10 @@
 //! How much a connection's keys may protect (RFC 9001 6.6).
 //!
 //! The more packets are sealed with one key, the less they hide; the more forgeries are
-//! tried on it, the likelier one passes. quiche follows a client's key updates but begins
-//! none and does not count, so everything since the handshake is taken to be under one
-//! key. Long before its limit a connection is drained, which costs no request; one that
-//! cannot end by then is closed just before it.
+//! tried on it, the likelier one passes. Long before a key's limit both sides go on with
+//! the next one. A client that does not follow has its connection drained, which costs no
+//! request; one that cannot end by then is closed just before the limit. A client may update
+//! keys as well; its updates are not looked for, so more than they sealed may be counted.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(super) struct Usage {
 pub(super) enum Advice {
     /// Nothing.
     GoOn,
+    /// The next key should take the place of this one.
+    Update,
     /// A new connection should take the place of this one.
     Drain,
     /// No further packet but the close.
@@ -63,6 +65,11 @@ impl Usage {
         };
     }
 
+    /// What is sealed from now on has another key.
+    pub(super) fn updated(&mut self) {
+        self.sealed = 0;
+    }
+
     /// A packet was sealed.
     pub(super) fn sealed(&mut self) {
         self.sealed += 1;
@@ -81,6 +88,7 @@ impl Usage {
         match self.sealed_limit {
             Some(limit) if self.sealed >= limit - margin(limit) => Advice::Close,
             Some(limit) if self.sealed >= limit / 2 => Advice::Drain,
+            Some(limit) if self.sealed >= limit / 4 => Advice::Update,
             _ => Advice::GoOn,
         }
     }
@@ -94,8 +102,14 @@ impl Core {
         let advice = self
             .aead
             .advice(|| shared.qconn.borrow().stats().recv as u64);
+        let turns = matches!(advice, Advice::Update | Advice::Drain);
+        // Not at once after an update of the client's; it is asked for again in each turn.
+        if turns && shared.qconn.borrow_mut().initiate_key_update().is_ok() {
+            self.aead.updated();
+            return false;
+        }
         match advice {
-            Advice::GoOn => false,
+            Advice::GoOn | Advice::Update => false,
             Advice::Drain => {
                 shared.drain_for(ClosedBy::AeadLimit, Instant::now() + NO_HURRY);
                 false
@@ -133,11 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn aes_is_drained_at_half_of_its_limit_and_closed_before_it() {
+    fn a_key_is_replaced_at_a_quarter_of_its_limit_and_else_drained_and_closed_before_it() {
         for cipher in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"] {
             let mut usage = Usage::default();
             usage.begin(cipher, CONFIDENTIALITY_LIMIT);
-            assert_eq!(sealed(&mut usage, (1 << 22) - 1), Advice::GoOn);
+            assert_eq!(sealed(&mut usage, (1 << 21) - 1), Advice::GoOn);
+            assert_eq!(sealed(&mut usage, 1), Advice::Update);
+            usage.updated();
+            assert_eq!(sealed(&mut usage, (1 << 22) - 1), Advice::Update);
             assert_eq!(sealed(&mut usage, 1), Advice::Drain);
             assert_eq!(sealed(&mut usage, 1 << 21), Advice::Drain);
             assert_eq!(sealed(&mut usage, (1 << 21) - (1 << 17)), Advice::Close);
@@ -165,6 +182,7 @@ mod tests {
         let mut usage = Usage::default();
         assert_eq!(sealed(&mut usage, 1 << 30), Advice::GoOn);
         usage.begin("TLS_AES_128_GCM_SHA256", 100);
-        assert_eq!(sealed(&mut usage, 49), Advice::GoOn);
+        assert_eq!(sealed(&mut usage, 24), Advice::GoOn);
+        assert_eq!(sealed(&mut usage, 1), Advice::Update);
     }
 }

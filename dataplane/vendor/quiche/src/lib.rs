@@ -1525,6 +1525,12 @@ where
     /// Key phase bit used for outgoing protected packets.
     key_phase: bool,
 
+    /// First packet number of the current key phase.
+    key_phase_start: u64,
+
+    /// Whether a packet of the current key phase was acknowledged.
+    key_phase_acked: bool,
+
     /// Whether an ack-eliciting packet has been sent since last receiving a
     /// packet.
     ack_eliciting_sent: bool,
@@ -2185,6 +2191,8 @@ impl<F: BufFactory> Connection<F> {
             handshake_confirmed: false,
 
             key_phase: false,
+            key_phase_start: 0,
+            key_phase_acked: false,
 
             ack_eliciting_sent: false,
 
@@ -3553,10 +3561,10 @@ impl<F: BufFactory> Connection<F> {
                 crypto_open: open_prev,
                 pn_on_update: pn,
                 update_acked: false,
-                timer: now + (recv_path.recovery.pto() * 3),
+                timer: Some(now + (recv_path.recovery.pto() * 3)),
             }));
 
-            self.key_phase = !self.key_phase;
+            self.begin_key_phase();
 
             qlog_with_type!(QLOG_PACKET_RX, self.qlog, q, {
                 let trigger = Some(
@@ -3581,6 +3589,22 @@ impl<F: BufFactory> Connection<F> {
 
                 q.add_event_data_with_instant(ev_data_server, now).ok();
             });
+        }
+
+        // The peer follows a key update of ours: what it sent with the old key
+        // arrives within three probe timeouts.
+        if hdr.ty == Type::Short && hdr.key_phase == self.key_phase {
+            if let Some(key_update) = self.crypto_ctx[epoch]
+                .key_update
+                .as_mut()
+                .filter(|key_update| key_update.timer.is_none())
+            {
+                let recv_path = self.paths.get(recv_pid)?;
+
+                key_update.pn_on_update = pn;
+                key_update.update_acked = false;
+                key_update.timer = Some(now + (recv_path.recovery.pto() * 3));
+            }
         }
 
         if !self.is_server && !self.got_peer_conn_id {
@@ -7281,7 +7305,7 @@ impl<F: BufFactory> Connection<F> {
             let key_update_timer = self.crypto_ctx[packet::Epoch::Application]
                 .key_update
                 .as_ref()
-                .map(|key_update| key_update.timer);
+                .and_then(|key_update| key_update.timer);
 
             let timers = [self.idle_timer, path_timer, key_update_timer];
 
@@ -7339,7 +7363,7 @@ impl<F: BufFactory> Connection<F> {
         if let Some(timer) = self.crypto_ctx[packet::Epoch::Application]
             .key_update
             .as_ref()
-            .map(|key_update| key_update.timer)
+            .and_then(|key_update| key_update.timer)
         {
             if timer <= now {
                 // Discard previous key once key update timer expired.
@@ -8068,6 +8092,78 @@ impl<F: BufFactory> Connection<F> {
         }
     }
 
+    /// Begins to use new keys for what is sent, which has the peer do the same
+    /// (RFC 9001, section 6.1).
+    ///
+    /// An endpoint does so long before its keys have protected more than they
+    /// may (RFC 9001, section 6.6). The [`Done`] error is returned as long as it
+    /// is too early: before the handshake is confirmed, before a packet was
+    /// acknowledged that the current keys protect, and while packets with keys
+    /// before those may still arrive.
+    ///
+    /// [`Done`]: enum.Error.html#variant.Done
+    pub fn initiate_key_update(&mut self) -> Result<()> {
+        let crypto_ctx = &mut self.crypto_ctx[packet::Epoch::Application];
+
+        if !self.handshake_confirmed ||
+            !self.key_phase_acked ||
+            crypto_ctx.key_update.is_some()
+        {
+            return Err(Error::Done);
+        }
+
+        let open = crypto_ctx.crypto_open.as_ref().ok_or(Error::Done)?;
+        let open_next = open.derive_next_packet_key()?;
+
+        let seal = crypto_ctx.crypto_seal.as_ref().ok_or(Error::Done)?;
+        let seal_next = seal.derive_next_packet_key()?;
+
+        crypto_ctx.crypto_seal = Some(Box::new(seal_next));
+
+        crypto_ctx.key_update = crypto_ctx
+            .crypto_open
+            .replace(Box::new(open_next))
+            .map(|crypto_open| {
+                Box::new(packet::KeyUpdate {
+                    crypto_open,
+                    pn_on_update: u64::MAX,
+                    update_acked: false,
+                    timer: None,
+                })
+            });
+
+        self.begin_key_phase();
+
+        trace!("{} key update initiated", self.trace_id);
+
+        qlog_with_type!(QLOG_PACKET_TX, self.qlog, q, {
+            for key_type in [
+                qlog::events::quic::KeyType::Client1RttSecret,
+                qlog::events::quic::KeyType::Server1RttSecret,
+            ] {
+                let ev_data =
+                    EventData::QuicKeyUpdated(qlog::events::quic::KeyUpdated {
+                        key_type,
+                        trigger: Some(
+                            qlog::events::quic::KeyUpdateOrRetiredTrigger::LocalUpdate,
+                        ),
+                        ..Default::default()
+                    });
+
+                q.add_event_data_now(ev_data).ok();
+            }
+        });
+
+        Ok(())
+    }
+
+    /// Both sides' keys are new from the next packet on.
+    fn begin_key_phase(&mut self) {
+        self.key_phase = !self.key_phase;
+        self.key_phase_start = self.next_pkt_num;
+        self.key_phase_acked = false;
+    }
+
     /// Returns true if the connection is resumed.
     #[inline]
     pub fn is_resumed(&self) -> bool {
@@ -8674,6 +8770,12 @@ impl<F: BufFactory> Connection<F> {
                 let largest_acked = ranges.last().expect(
                     "ACK frames should always have at least one ack range",
                 );
+
+                if epoch == packet::Epoch::Application &&
+                    largest_acked >= self.key_phase_start
+                {
+                    self.key_phase_acked = true;
+                }
 
                 for (_, p) in self.paths.iter_mut() {
                     if self.pkt_num_spaces[epoch]

@@ -881,14 +881,15 @@ pub struct KeyUpdate {
 
     /// The packet number triggered the latest key-update.
     ///
-    /// Incoming packets with lower pn should use this (prev) crypto key.
+    /// Incoming packets with lower pn should use this (prev) crypto key. As
+    /// long as the peer has not followed an update of ours, all of them are.
     pub pn_on_update: u64,
 
     /// Whether ACK frame for key-update has been sent.
     pub update_acked: bool,
 
-    /// When the old key should be discarded.
-    pub timer: Instant,
+    /// When the old key should be discarded, once the peer uses the new one.
+    pub timer: Option<Instant>,
 }
 
 pub struct PktNumSpace {

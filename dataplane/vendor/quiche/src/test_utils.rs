@@ -416,7 +416,7 @@ impl<F: BufFactory> Pipe<F> {
             crypto_open: open_prev.unwrap(),
             pn_on_update: self.client.next_pkt_num,
             update_acked: true,
-            timer: Instant::now(),
+            timer: Some(Instant::now()),
         }));
 
         self.client.key_phase = !self.client.key_phase;

@@ -1422,6 +1422,86 @@ fn update_key_request(
 }
 
 #[rstest]
+/// Tests that an endpoint can begin to use new keys again and again, with what
+/// was sent before still on its way.
+fn initiate_key_update(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut buf = [0; 65535];
+
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+
+    // Not before the handshake is confirmed.
+    assert_eq!(pipe.server.initiate_key_update(), Err(Error::Done));
+    assert_eq!(pipe.handshake(), Ok(()));
+    assert_eq!(pipe.client.stream_send(0, b"a", false), Ok(1));
+    assert_eq!(pipe.advance(), Ok(()));
+
+    for round in 0..3 {
+        let phase = pipe.server.key_phase;
+
+        // Both have sent something with the keys of before.
+        assert_eq!(pipe.client.stream_send(0, b"b", false), Ok(1));
+        assert_eq!(pipe.server.stream_send(0, b"c", false), Ok(1));
+        let (late_client, _) = pipe.client.send(&mut buf).unwrap();
+        let mut late_client = buf[..late_client].to_vec();
+        let (late_server, _) = pipe.server.send(&mut buf).unwrap();
+        let mut late_server = buf[..late_server].to_vec();
+
+        assert_eq!(pipe.server.initiate_key_update(), Ok(()), "{round}");
+        assert_eq!(pipe.server.key_phase, !phase);
+        // Not again until the first is over.
+        assert_eq!(pipe.server.initiate_key_update(), Err(Error::Done));
+
+        let length = late_client.len();
+        assert_eq!(pipe.server_recv(&mut late_client), Ok(length));
+
+        assert_eq!(pipe.server.stream_send(0, b"d", false), Ok(1));
+        assert_eq!(pipe.advance(), Ok(()));
+        assert_eq!(pipe.client.key_phase, !phase);
+
+        let length = late_server.len();
+        assert_eq!(pipe.client_recv(&mut late_server), Ok(length));
+        assert_eq!(pipe.advance(), Ok(()));
+
+        let mut received = [0; 10];
+        assert_eq!(pipe.server.stream_recv(0, &mut received), {
+            let first = if round == 0 { 2 } else { 1 };
+            Ok((first, false))
+        });
+        assert_eq!(pipe.client.stream_recv(0, &mut received), Ok((2, false)));
+        assert_eq!(&received[..2], b"cd");
+
+        // Packets with the old keys have had the time to arrive.
+        for conn in [&mut pipe.client, &mut pipe.server] {
+            let update =
+                &mut conn.crypto_ctx[packet::Epoch::Application].key_update;
+            let timer = update.as_mut().unwrap().timer.as_mut().unwrap();
+            *timer = Instant::now();
+            conn.on_timeout();
+            let update = &conn.crypto_ctx[packet::Epoch::Application].key_update;
+            assert!(update.is_none());
+        }
+    }
+}
+
+#[rstest]
+/// Tests that keys are not updated before something was acknowledged that the
+/// current ones protect.
+fn initiate_key_update_unacknowledged(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+    assert_eq!(pipe.handshake(), Ok(()));
+    assert_eq!(pipe.advance(), Ok(()));
+
+    assert_eq!(pipe.server.initiate_key_update(), Ok(()));
+    pipe.server.crypto_ctx[packet::Epoch::Application].key_update = None;
+
+    assert_eq!(pipe.server.initiate_key_update(), Err(Error::Done));
+}
+
+#[rstest]
 fn update_key_request_twice_error(
     #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
 ) {
