@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tidegate_tests::{Answer, Folder, Gateway, H3, Tcp, Upstream, Wire, empty};
+use tidegate_tests::{Answer, Folder, Gateway, H3, RawUpstream, Reply, Tcp, Upstream, Wire, empty};
 
 /// A gateway with these rules in one route, and services `red`, `blue`, `empty` (no
 /// endpoints) and `dead` (nobody listens).
@@ -530,4 +530,38 @@ async fn backends_are_reached_over_tls_when_a_policy_says_so() {
             .then_some(())
     })
     .await;
+}
+
+/// The limit is hyper's own, which parses without an allocation up to there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_of_more_than_a_hundred_fields_is_a_failure_of_its_upstream() {
+    let upstream = RawUpstream::start(|head| {
+        let fields = match head.split(' ').nth(1) {
+            Some("/hundred") => 100,
+            _ => 101,
+        };
+        let fields: String = (1..fields)
+            .map(|index| format!("x-{index}: 1\r\n"))
+            .collect();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{fields}\r\nok");
+        Reply::Keep(head.into_bytes())
+    });
+    let upstream = upstream.await;
+    let fill = |folder: &Folder| {
+        folder.service("app", &[upstream.address]);
+        folder.route("app", &[], &json!([{"backendRefs": [backend("app")]}]));
+    };
+    let gateway = Gateway::builder().start_with(fill).await;
+    // Not over HTTP/1.1: the client has the same limit, and the gateway has added to them.
+    let answers = [
+        gateway.h3().await.get("/hundred").await,
+        gateway.h2().await.get("/hundred").await,
+    ];
+    all_have(&answers, 200);
+    assert!(answers.iter().all(|answer| answer.header("x-99") == "1"));
+    let answers = everywhere(&gateway, "/more").await;
+    all_have(&answers, 502);
+    let errors = gateway.dataplane_metrics().await;
+    let errors = errors.by("tidegate_upstream_errors_total", "error_type");
+    assert_eq!(errors.get("protocol"), Some(&(answers.len() as f64)));
 }
