@@ -12,7 +12,8 @@ use quiche::h3::NameValue;
 /// A request's head, or `None` if the request is malformed.
 pub(crate) fn request<H: NameValue>(list: &[H]) -> Option<Request<()>> {
     let mut pseudo = Pseudo::default();
-    let mut headers = HeaderMap::with_capacity(list.len());
+    let fields = list.iter().filter(|line| !line.name().starts_with(b":"));
+    let mut headers = HeaderMap::with_capacity(fields.count() + ADDED);
     for (name, value) in shared(list) {
         if let Some(name) = name.strip_prefix(b":") {
             // RFC 9114 4.3: before all others.
@@ -176,6 +177,9 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 const MAX_CRUMBS: usize = 100;
+/// Fields that the gateway adds to a usual request, so that the map need not grow for them:
+/// Host, Via, and what upstreams are told of the client.
+const ADDED: usize = 7;
 
 #[cfg(test)]
 mod tests;
