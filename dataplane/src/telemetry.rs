@@ -55,7 +55,9 @@ impl Telemetry {
                 KeyValue::new(semconv::URL_PATH, path.to_owned()),
             ])
             .start_with_context(tracer, &parent);
-        RequestTrace { span: Some(span) }
+        RequestTrace {
+            span: Some(Box::new(span)),
+        }
     }
 }
 
@@ -63,7 +65,8 @@ impl Telemetry {
 /// that the request was cancelled.
 #[derive(Debug)]
 pub struct RequestTrace {
-    span: Option<Span>,
+    /// In a box, because it is large, and most gateways have no collector.
+    span: Option<Box<Span>>,
 }
 
 impl RequestTrace {
@@ -84,7 +87,7 @@ impl RequestTrace {
     }
 
     /// Ends the span with the status that the client was sent.
-    pub fn finish(mut self, status: StatusCode) {
+    pub fn finish(&mut self, status: StatusCode) {
         let Some(mut span) = self.span.take() else {
             return;
         };

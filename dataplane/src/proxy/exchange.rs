@@ -32,7 +32,7 @@ use crate::{
 /// is reported exactly once, cancelled ones included.
 pub(crate) struct Exchange {
     metrics: Arc<ShardMetrics>,
-    trace: Cell<Option<RequestTrace>>,
+    trace: RefCell<RequestTrace>,
     started: Instant,
     method: Method,
     version: Version,
@@ -61,7 +61,7 @@ impl Exchange {
         metrics.http.request_started(version);
         Rc::new(Self {
             metrics,
-            trace: Cell::new(Some(trace)),
+            trace: RefCell::new(trace),
             started: Instant::now(),
             method,
             version,
@@ -80,10 +80,7 @@ impl Exchange {
 
     /// The route that serves it is known.
     pub(crate) fn routed(&self, route: &Arc<str>, request_timeout: Option<Duration>) {
-        if let Some(mut trace) = self.trace.take() {
-            trace.routed(route);
-            self.trace.set(Some(trace));
-        }
+        self.trace.borrow_mut().routed(route);
         self.route.replace(Some(route.clone()));
         self.deadline
             .set(request_timeout.map(|timeout| self.started + timeout));
@@ -129,10 +126,7 @@ impl Exchange {
 
     /// Lets the client's context go on with the request.
     pub(crate) fn inject_trace(&self, headers: &mut http::HeaderMap) {
-        if let Some(trace) = self.trace.take() {
-            trace.inject(headers);
-            self.trace.set(Some(trace));
-        }
+        self.trace.borrow().inject(headers);
     }
 
     /// What was wrong with the request's body, if that is why the upstream failed.
@@ -202,8 +196,8 @@ impl Exchange {
             response_bytes: self.response_bytes.get(),
             error,
         });
-        if let (Some(trace), Some(status)) = (self.trace.take(), status) {
-            trace.finish(status);
+        if let Some(status) = status {
+            self.trace.borrow_mut().finish(status);
         }
     }
 }

@@ -48,7 +48,7 @@ fn spans(work: impl FnOnce(&Telemetry)) -> Vec<SpanData> {
 fn without_a_tracer_the_clients_context_passes_unchanged() {
     let telemetry = Telemetry::default();
     let mut headers = client_headers();
-    let trace = telemetry.start_request(&Method::GET, "/", &headers);
+    let mut trace = telemetry.start_request(&Method::GET, "/", &headers);
     trace.inject(&mut headers);
     trace.finish(StatusCode::OK);
     assert_eq!(headers, client_headers());
@@ -96,7 +96,7 @@ fn a_context_that_is_broken_begins_a_new_trace() {
     headers.insert("traceparent", HeaderValue::from_static("00-zzz-1-01"));
     headers.insert("tracestate", HeaderValue::from_static("one=1"));
     let spans = spans(|telemetry| {
-        let trace = telemetry.start_request(&Method::GET, "/", &headers);
+        let mut trace = telemetry.start_request(&Method::GET, "/", &headers);
         trace.inject(&mut headers);
         trace.finish(StatusCode::OK);
     });
