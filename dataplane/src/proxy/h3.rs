@@ -286,7 +286,7 @@ impl Serving {
     /// only if it was not writable before, and may have forgotten it by now; its count tells
     /// of all.
     fn notice_stopped(&mut self, qconn: &mut QuicheConnection) {
-        let stopped = qconn.stats().stopped_stream_count_remote;
+        let stopped = qconn.stopped_stream_count_remote();
         if std::mem::replace(&mut self.stopped, stopped) == stopped {
             return;
         }

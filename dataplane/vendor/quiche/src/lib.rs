@@ -8310,6 +8310,14 @@ impl<F: BufFactory> Connection<F> {
         }
     }
 
+    /// The number of streams stopped by the peer, without the rest of [`stats()`].
+    ///
+    /// [`stats()`]: struct.Connection.html#method.stats
+    #[inline]
+    pub fn stopped_stream_count_remote(&self) -> u64 {
+        self.stopped_stream_remote_count
+    }
+
     /// Returns the sum of the durations when each path in the
     /// connection was actively sending bytes or waiting for acks.
     /// Note that this could result in a duration that is longer than

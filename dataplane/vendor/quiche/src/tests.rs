@@ -2725,6 +2725,7 @@ fn stream_stop_counts(
     let stats = pipe.client.stats();
     assert_eq!(stats.stopped_stream_count_local, 0);
     assert_eq!(stats.stopped_stream_count_remote, 4);
+    assert_eq!(pipe.client.stopped_stream_count_remote(), 4);
     assert_eq!(stats.reset_stream_count_local, 4);
     assert_eq!(stats.reset_stream_count_remote, 0);
 
