@@ -51,6 +51,10 @@ impl Balancer {
         now: Instant,
         rng: &mut (impl rand::Rng + ?Sized),
     ) -> Option<SocketAddr> {
+        // The usual case needs no randomness.
+        if let [only] = endpoints {
+            return (!tried.contains(only)).then_some(*only);
+        }
         let known = self.endpoints.borrow();
         let ejected = |address: &SocketAddr| {
             known
