@@ -2,13 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use rand::RngExt as _;
+use rustc_hash::FxHashMap;
 
 /// How long the first failure to connect takes an endpoint out of the choice. Each further
 /// one doubles it.
@@ -22,7 +22,7 @@ const REMEMBERED: usize = 1024;
 /// What one shard knows of endpoints. Backends that share an address share what is known.
 #[derive(Debug, Default)]
 pub struct Balancer {
-    endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    endpoints: RefCell<FxHashMap<SocketAddr, Rc<Endpoint>>>,
 }
 
 /// Counts a request until it is dropped.

@@ -14,7 +14,6 @@ mod tunnel;
 mod unheard;
 
 use std::{
-    collections::HashMap,
     future::poll_fn,
     net::SocketAddr,
     rc::Rc,
@@ -23,6 +22,7 @@ use std::{
 };
 
 use quiche::h3;
+use rustc_hash::FxHashMap;
 use tokio::time::timeout_at;
 
 use self::{
@@ -55,7 +55,8 @@ struct Serving {
     h3: h3::Connection,
     origin: Rc<Origin>,
     ready: Rc<Ready>,
-    streams: HashMap<u64, Stream>,
+    /// The client chooses the ids, but may open only so many at a time.
+    streams: FxHashMap<u64, Stream>,
     unheard: Unheard,
     cancelled: Cancelled,
     /// The client has cancelled more than it may.
@@ -130,7 +131,7 @@ impl ApplicationOverQuic for H3 {
             h3: h3.map_err(protocol)?,
             origin: Rc::new(origin),
             ready: Rc::default(),
-            streams: HashMap::new(),
+            streams: FxHashMap::default(),
             unheard: Unheard::default(),
             cancelled: Cancelled::new(Instant::now()),
             overloaded: false,

@@ -1,6 +1,8 @@
 //! Host names as listeners and routes have them, and finding the most specific one.
 
-use std::{borrow::Cow, collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 /// The longest host name (RFC 1035 2.3.4). It bounds the work of a lookup too.
 const LONGEST_NAME: usize = 253;
@@ -82,11 +84,12 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Values by host pattern.
+/// Values by host pattern. What is in it comes from the configuration, and clients only look
+/// up: so the hash may be a cheap one.
 #[derive(Debug)]
 pub(crate) struct HostMap<T> {
-    exact: HashMap<Arc<str>, T>,
-    wildcard: HashMap<Arc<str>, T>,
+    exact: FxHashMap<Arc<str>, T>,
+    wildcard: FxHashMap<Arc<str>, T>,
     any: Option<T>,
 }
 
@@ -94,8 +97,8 @@ pub(crate) struct HostMap<T> {
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
         Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
+            exact: FxHashMap::default(),
+            wildcard: FxHashMap::default(),
             any: None,
         }
     }

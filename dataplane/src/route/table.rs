@@ -1,8 +1,9 @@
 //! The matches of one listener, arranged so that a lookup does not try each of them.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use http::{HeaderMap, Method};
+use rustc_hash::FxHashMap;
 
 use super::{
     Conditions, HostMap, HostPattern, Matched, PathMatch, Request, Route, Rule, canonical_host,
@@ -28,9 +29,9 @@ pub(crate) struct Candidate {
 /// The matches of one host pattern. Each list is in order of precedence.
 #[derive(Debug, Default)]
 struct Level {
-    exact: HashMap<Arc<str>, Vec<Arc<Candidate>>>,
+    exact: FxHashMap<Arc<str>, Vec<Arc<Candidate>>>,
     regexes: Vec<Arc<Candidate>>,
-    prefixes: HashMap<Arc<str>, Vec<Arc<Candidate>>>,
+    prefixes: FxHashMap<Arc<str>, Vec<Arc<Candidate>>>,
     longest_prefix: usize,
 }
 

@@ -1,11 +1,11 @@
 //! The addresses of the backends: they change often, so apart from the snapshot.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
 use tidegate_proto::v1;
 
 use super::{Snapshot, problems::Problems};
@@ -13,7 +13,7 @@ use super::{Snapshot, problems::Problems};
 /// What is known of every backend's addresses. Cheap to copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    addresses: HashMap<Arc<str>, Arc<[SocketAddr]>>,
+    addresses: FxHashMap<Arc<str>, Arc<[SocketAddr]>>,
 }
 
 impl Endpoints {

@@ -1,9 +1,6 @@
 //! The histograms of finished requests, one series for each set of attributes.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use http::{Method, StatusCode};
 use opentelemetry::{
@@ -11,6 +8,7 @@ use opentelemetry::{
     metrics::{BoundHistogram, Histogram, Meter},
 };
 use opentelemetry_semantic_conventions::attribute as semconv;
+use rustc_hash::FxHashMap;
 
 use super::{RequestEnd, VERSIONS};
 
@@ -55,7 +53,7 @@ struct Bound {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_route: HashMap<Box<str>, HashMap<Labels, Bound>>,
+    by_route: FxHashMap<Box<str>, FxHashMap<Labels, Bound>>,
     count: usize,
 }
 

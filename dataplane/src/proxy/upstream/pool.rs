@@ -2,12 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashMap;
 
 use super::{dial::Dialer, endpoint::Endpoint};
 use crate::snapshot::{Backend, BackendTls, Certificate};
@@ -23,7 +24,7 @@ struct Key {
 /// The pools of a shard.
 #[derive(Default)]
 pub(super) struct Backends {
-    pools: Rc<RefCell<HashMap<Key, Rc<Pool>>>>,
+    pools: Rc<RefCell<FxHashMap<Key, Rc<Pool>>>>,
     reaping: Cell<bool>,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Pool {
     /// The same settings in the newest snapshot that was seen.
     backend: RefCell<Arc<Backend>>,
     dialer: Rc<Dialer>,
-    endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    endpoints: RefCell<FxHashMap<SocketAddr, Rc<Endpoint>>>,
 }
 
 impl Backends {
@@ -115,7 +116,7 @@ fn same_tls(one: Option<&BackendTls>, other: Option<&BackendTls>) -> bool {
 }
 
 /// Closes idle connections and forgets what nobody uses, for as long as there are pools.
-async fn reap(pools: Weak<RefCell<HashMap<Key, Rc<Pool>>>>) {
+async fn reap(pools: Weak<RefCell<FxHashMap<Key, Rc<Pool>>>>) {
     loop {
         tokio::time::sleep(REAP_INTERVAL).await;
         let Some(pools) = pools.upgrade() else { return };
