@@ -46,17 +46,14 @@ pub fn upstream_request(mut request: Request<()>) -> Option<(Request<()>, Option
     if extended {
         framing.upgrade = Some(fields::Upgrade::Extended);
     }
-    accept::normalize(&host, framing, &mut request);
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 443));
+    let hop = Hop::new(peer, local, Scheme::Https.as_str(), host);
+    accept::normalize(&hop.host, framing, &mut request);
     let path = path::canonical(request.uri().path()).ok()?.into_owned();
     let (mut parts, ()) = request.into_parts();
     parts.uri = accept::target(&parts.uri, &path).ok()?;
-    let hop = Hop {
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
-        local: SocketAddr::from((Ipv4Addr::LOCALHOST, 443)),
-        scheme: Scheme::Https.as_str(),
-        host: &host.value,
-    };
-    accept::rewrite_fields(hop, framing, &mut parts);
+    accept::rewrite_fields(&hop, framing, &mut parts);
     let mut request = Request::from_parts(parts, ());
     upstream::write_for_http1(&mut request);
     Some((request, framing.content_length))

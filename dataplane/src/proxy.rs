@@ -28,13 +28,19 @@ mod tunnel;
 pub mod upstream;
 mod wire;
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 
 pub use self::body::{Body, BodyError};
 use self::{
     accept::Accepted,
+    authority::Host,
     exchange::Exchange,
     failure::Failure,
     fields::{Framing, Upgrade},
@@ -67,6 +73,8 @@ pub struct Origin {
     /// What the handshake was made under. `None`: no TLS.
     pub terms: Option<Arc<Terms>>,
     peer: Cell<SocketAddr>,
+    /// That of the last request. Nearly always the next one's is the same.
+    hop: RefCell<Option<Rc<Hop>>>,
 }
 
 /// What carries a downstream connection.
@@ -99,6 +107,7 @@ impl Origin {
             server_name,
             terms: None,
             peer,
+            hop: RefCell::default(),
         }
     }
 
@@ -138,6 +147,20 @@ impl Origin {
     /// before that the address is what anybody may have written into a packet.
     pub fn set_peer(&self, peer: SocketAddr) {
         self.peer.set(peer);
+    }
+
+    /// The way that a request came.
+    fn hop<B>(&self, request: &Request<B>) -> Result<Rc<Hop>, Failure> {
+        let named = authority::named(request, self.scheme)?;
+        let mut last = self.hop.borrow_mut();
+        if let Some(hop) = &*last
+            && hop.is_of(self.peer(), named)
+        {
+            return Ok(hop.clone());
+        }
+        let host = Host::parse(named)?;
+        let hop = Hop::new(self.peer(), self.local, self.scheme.as_str(), host);
+        Ok(last.insert(Rc::new(hop)).clone())
     }
 }
 
@@ -216,14 +239,15 @@ async fn answer(
 ) -> Result<Response<Body>, Failure> {
     let Accepted {
         listener,
-        host,
+        hop,
         framing,
     } = accept::accept(origin, configuration, &request)?;
-    accept::normalize(&host, framing, &mut request);
+    accept::normalize(&hop.host, framing, &mut request);
     let path = path::canonical(request.uri().path())
         .map_err(accept::refused_path)?
         .into_owned();
-    let matched = find(&listener.routes, &host.name, &path, &request).ok_or(Failure::NoRoute)?;
+    let matched =
+        find(&listener.routes, &hop.host.name, &path, &request).ok_or(Failure::NoRoute)?;
     exchange.routed(&matched.route.id, matched.rule.request_timeout);
     let cors = filter::cors(&matched.rule.filters)
         .map(|cors| cors.judge(request.method(), request.headers()));
@@ -238,7 +262,7 @@ async fn answer(
         origin,
         configuration,
         listener,
-        host,
+        hop,
         framing,
         path,
         matched,
@@ -279,7 +303,7 @@ struct Routed<'a> {
     origin: &'a Origin,
     configuration: &'a Rc<Configuration>,
     listener: &'a Listener,
-    host: authority::Host,
+    hop: Rc<Hop>,
     framing: Framing,
     /// Canonical.
     path: String,
@@ -297,16 +321,10 @@ impl Routed<'_> {
         let (origin, framing, rule) = (self.origin, self.framing, self.matched.rule);
         let (mut parts, body) = request.into_parts();
         parts.uri = accept::target(&parts.uri, &self.path)?;
-        let hop = Hop {
-            peer: origin.peer(),
-            local: origin.local,
-            scheme: origin.scheme.as_str(),
-            host: &self.host.value,
-        };
-        accept::rewrite_fields(hop, framing, &mut parts);
+        accept::rewrite_fields(&self.hop, framing, &mut parts);
         let context = filter::Context {
             scheme: origin.scheme,
-            host: &self.host.name,
+            host: &self.hop.host.name,
             port: origin.port(),
             matched_prefix: self.matched.matched_prefix,
         };

@@ -4,12 +4,14 @@
 //! route is looked for. Never changes a request, except for the fields that speak of the
 //! client's connection ([`rewrite_fields`]).
 
+use std::rc::Rc;
+
 use http::{HeaderValue, Method, Request, Uri, header, request::Parts, uri::PathAndQuery};
 use hyper::ext::Protocol;
 
 use super::{
     Origin,
-    authority::{self, Host},
+    authority::Host,
     failure::Failure,
     fields::{self, Framing, Upgrade},
     forwarded::{self, Hop},
@@ -23,7 +25,7 @@ use crate::{
 /// A request that is well formed and has a listener.
 pub(super) struct Accepted<'a> {
     pub(super) listener: &'a Listener,
-    pub(super) host: Host,
+    pub(super) hop: Rc<Hop>,
     pub(super) framing: Framing,
 }
 
@@ -37,13 +39,13 @@ pub(super) fn accept<'a, B>(
     if request.method() == Method::CONNECT && !extended {
         return Err(Failure::NotImplemented);
     }
-    let host = authority::of(request, origin.scheme)?;
+    let hop = origin.hop(request)?;
     // The newest configuration may have no such binding; its connections still drain.
     let binding = configuration
         .snapshot
         .binding(&origin.binding)
         .ok_or(Failure::NoRoute)?;
-    let listener = listener(binding, origin.server_name.as_deref(), &host.name)?;
+    let listener = listener(binding, origin.server_name.as_deref(), &hop.host.name)?;
     let terms = origin.terms.as_deref();
     if !may_come_over(listener, terms) {
         return Err(Failure::Misdirected);
@@ -57,7 +59,7 @@ pub(super) fn accept<'a, B>(
     }
     Ok(Accepted {
         listener,
-        host,
+        hop,
         framing,
     })
 }
@@ -114,7 +116,7 @@ pub(crate) fn normalize<B>(host: &Host, framing: Framing, request: &mut Request<
 
 /// Takes out of the fields what was for this connection, or is not the client's to say,
 /// and puts in what upstreams are to know.
-pub(crate) fn rewrite_fields(hop: Hop<'_>, framing: Framing, parts: &mut Parts) {
+pub(crate) fn rewrite_fields(hop: &Hop, framing: Framing, parts: &mut Parts) {
     let headers = &mut parts.headers;
     let upgrade = headers.remove(header::UPGRADE);
     fields::strip_hop_by_hop(headers);
@@ -129,7 +131,6 @@ pub(crate) fn rewrite_fields(hop: Hop<'_>, framing: Framing, parts: &mut Parts) 
         // With zeros in front some would read it as octal.
         *value = length.into();
     }
-    headers.insert(header::HOST, hop.host.clone());
     if framing.te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -17,8 +17,25 @@ pub(crate) struct Host {
     pub(crate) name: String,
 }
 
+impl Host {
+    /// The host that a request [names](named).
+    pub(crate) fn parse(named: &[u8]) -> Result<Self, Failure> {
+        let host = || {
+            let value = HeaderValue::from_bytes(named).ok()?;
+            let name = name(&value)?;
+            Some(Self { value, name })
+        };
+        host().ok_or(Failure::Malformed("The authority is no host name."))
+    }
+}
+
 /// Takes the host out of `:authority`, the absolute form or Host.
 pub(crate) fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Host, Failure> {
+    Host::parse(named(request, scheme)?)
+}
+
+/// What the request says of its host, with the port, in the client's own bytes.
+pub(crate) fn named<B>(request: &Request<B>, scheme: Scheme) -> Result<&[u8], Failure> {
     let uri = request.uri();
     if uri
         .scheme_str()
@@ -33,24 +50,17 @@ pub(crate) fn of<B>(request: &Request<B>, scheme: Scheme) -> Result<Host, Failur
     if fields.next().is_some() {
         return Err(Failure::Malformed("Host is repeated."));
     }
-    let value = match (uri.authority(), field) {
-        (Some(authority), field) => {
-            if field.is_some_and(|field| !agree(authority, field)) {
-                return Err(Failure::Malformed(
-                    "Host is not the authority of the target.",
-                ));
-            }
-            HeaderValue::from_str(authority.as_str())
-                .map_err(|_| Failure::Malformed("The authority is no host name."))?
-        }
-        (None, Some(field)) => field.clone(),
+    match (uri.authority(), field) {
+        (Some(authority), Some(field)) if !agree(authority, field) => Err(Failure::Malformed(
+            "Host is not the authority of the target.",
+        )),
+        (Some(authority), _) => Ok(authority.as_str().as_bytes()),
+        (None, Some(field)) => Ok(field.as_bytes()),
         (None, None) if request.version() >= Version::HTTP_2 => {
-            return Err(Failure::Malformed("The authority is missing."));
+            Err(Failure::Malformed("The authority is missing."))
         }
-        (None, None) => return Err(Failure::Malformed("Host is missing.")),
-    };
-    let name = name(&value).ok_or(Failure::Malformed("The authority is no host name."))?;
-    Ok(Host { value, name })
+        (None, None) => Err(Failure::Malformed("Host is missing.")),
+    }
 }
 
 fn agree(authority: &Authority, field: &HeaderValue) -> bool {

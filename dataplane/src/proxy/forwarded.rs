@@ -7,21 +7,49 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-/// The connection that a request came by.
-#[derive(Clone, Copy)]
-pub(crate) struct Hop<'a> {
-    /// The client's validated address.
-    pub(crate) peer: SocketAddr,
-    /// The address that the client connected to.
-    pub(crate) local: SocketAddr,
+use super::authority::Host;
+
+/// The connection that requests came by and the host that they named, with what upstreams
+/// are told of both: values that are made once, and shared.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    pub(crate) host: Host,
+    peer: SocketAddr,
     /// `http` or `https`.
-    pub(crate) scheme: &'static str,
-    /// Host and port as the client wrote them.
-    pub(crate) host: &'a HeaderValue,
+    scheme: &'static str,
+    forwarded: HeaderValue,
+    forwarded_for: HeaderValue,
+    forwarded_port: HeaderValue,
+}
+
+impl Hop {
+    /// `peer` is the client's validated address, `local` the one that it connected to.
+    pub(crate) fn new(
+        peer: SocketAddr,
+        local: SocketAddr,
+        scheme: &'static str,
+        host: Host,
+    ) -> Self {
+        let client = peer.ip().to_canonical();
+        Self {
+            forwarded: forwarded(client, &host, scheme),
+            forwarded_for: value(client.to_string()),
+            forwarded_port: HeaderValue::from(local.port()),
+            host,
+            peer,
+            scheme,
+        }
+    }
+
+    /// Whether another request of the connection, which [names](super::authority::named)
+    /// this host, came the same way. Its client may have moved.
+    pub(crate) fn is_of(&self, peer: SocketAddr, named: &[u8]) -> bool {
+        self.peer == peer && self.host.value == named
+    }
 }
 
 /// Replaces everything that is said of the client in `headers`.
-pub(crate) fn set(headers: &mut HeaderMap, hop: Hop<'_>) {
+pub(crate) fn set(headers: &mut HeaderMap, hop: &Hop) {
     let claimed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_claim(name.as_str()))
@@ -30,12 +58,11 @@ pub(crate) fn set(headers: &mut HeaderMap, hop: Hop<'_>) {
     for name in claimed {
         headers.remove(name);
     }
-    let peer = hop.peer.ip().to_canonical();
-    headers.insert(header::FORWARDED, forwarded(peer, hop));
-    headers.insert(X_FORWARDED_FOR, value(peer.to_string()));
+    headers.insert(header::FORWARDED, hop.forwarded.clone());
+    headers.insert(X_FORWARDED_FOR, hop.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-    headers.insert(X_FORWARDED_HOST, hop.host.clone());
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(hop.local.port()));
+    headers.insert(X_FORWARDED_HOST, hop.host.value.clone());
+    headers.insert(X_FORWARDED_PORT, hop.forwarded_port.clone());
 }
 
 /// Adds this gateway to Via (RFC 9110 7.6.3), which received a message of this version.
@@ -54,9 +81,8 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// An IPv6 address is bracketed and, as every value with a colon, quoted.
-fn forwarded(peer: IpAddr, hop: Hop<'_>) -> HeaderValue {
-    let host = hop.host.to_str().unwrap_or_default();
-    let scheme = hop.scheme;
+fn forwarded(peer: IpAddr, host: &Host, scheme: &str) -> HeaderValue {
+    let host = host.value.to_str().unwrap_or_default();
     value(match peer {
         IpAddr::V4(peer) => format!("for={peer};host=\"{host}\";proto={scheme}"),
         IpAddr::V6(peer) => format!("for=\"[{peer}]\";host=\"{host}\";proto={scheme}"),
@@ -87,14 +113,29 @@ mod tests {
                 )
             })
             .collect();
-        let hop = Hop {
-            peer: peer.parse().expect("an address"),
-            local: "10.0.0.1:8443".parse().expect("an address"),
-            scheme: "https",
-            host: &HeaderValue::from_static("shop.example:8443"),
-        };
-        set(&mut headers, hop);
+        set(&mut headers, &hop(peer, "shop.example:8443"));
         headers
+    }
+
+    fn hop(peer: &str, host: &str) -> Hop {
+        let peer = peer.parse().expect("an address");
+        let local = "10.0.0.1:8443".parse().expect("an address");
+        let host = Host::parse(host.as_bytes()).expect("a host");
+        Hop::new(peer, local, "https", host)
+    }
+
+    #[test]
+    fn a_client_that_moves_or_names_another_host_comes_another_way() {
+        let hop = hop("192.0.2.7:50000", "shop.example");
+        for (peer, named, same) in [
+            ("192.0.2.7:50000", "shop.example", true),
+            ("192.0.2.8:50000", "shop.example", false),
+            ("192.0.2.7:50000", "shop.example:443", false),
+            ("192.0.2.7:50000", "Shop.example", false),
+        ] {
+            let peer = peer.parse().expect("an address");
+            assert_eq!(hop.is_of(peer, named.as_bytes()), same, "{peer} {named}");
+        }
     }
 
     #[test]
