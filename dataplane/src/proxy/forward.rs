@@ -295,18 +295,23 @@ async fn send(
     origin: &Origin,
     to: Destination<'_>,
     tried: &mut Vec<SocketAddr>,
-    mut request: Box<Request<RequestBody>>,
+    request: Box<Request<RequestBody>>,
     interim: Interim<'_>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let shard = &origin.shard;
     let metrics = &shard.metrics.http;
     match origin.transport {
         // Hyper's server has no way to send them.
-        Transport::Tcp => shard.upstreams.send(to, tried, request, metrics).await,
+        Transport::Tcp => {
+            shard
+                .upstreams
+                .send(to, tried, request, None, metrics)
+                .await
+        }
         Transport::Quic => {
-            let interims = Interims::of(&mut request, shard.metrics.clone());
-            let response = pin!(shard.upstreams.send(to, tried, request, metrics));
-            interims.relay(interim, response).await
+            let interims = Interims::new(shard.metrics.clone());
+            let response = (shard.upstreams).send(to, tried, request, Some(&interims), metrics);
+            interims.relay(interim, pin!(response)).await
         }
     }
 }

@@ -15,20 +15,27 @@ use crate::metrics::ShardMetrics;
 
 /// Takes the heads where hyper reads them, and gives them out where the request is served.
 /// Both are on one thread, but hyper's callback has to be `Send` and `Sync`.
-#[derive(Clone)]
 pub(crate) struct Interims(Arc<Queue>);
 
-#[derive(Default)]
 struct Queue {
+    metrics: Arc<ShardMetrics>,
     heads: Mutex<Vec<Response<()>>>,
     waker: AtomicWaker,
 }
 
 impl Interims {
+    /// None yet.
+    pub(crate) fn new(metrics: Arc<ShardMetrics>) -> Self {
+        Self(Arc::new(Queue {
+            metrics,
+            heads: Mutex::default(),
+            waker: AtomicWaker::new(),
+        }))
+    }
+
     /// Has hyper give what precedes this request's response.
-    pub(crate) fn of<B>(request: &mut Request<B>, metrics: Arc<ShardMetrics>) -> Self {
-        let queue = Arc::new(Queue::default());
-        let interims = Self(queue.clone());
+    pub(crate) fn ask_for<B>(&self, request: &mut Request<B>) {
+        let queue = self.0.clone();
         hyper::ext::on_informational(request, move |head| {
             // 100 (Continue) was for this gateway, which has sent its own.
             if head.status() == StatusCode::CONTINUE {
@@ -36,7 +43,7 @@ impl Interims {
             }
             let mut heads = queue.heads.lock().unwrap_or_else(PoisonError::into_inner);
             if heads.len() >= MOST_WAITING {
-                metrics.http.upstream_error("interim_overflow");
+                queue.metrics.http.upstream_error("interim_overflow");
                 return;
             }
             let mut copy = Response::new(());
@@ -46,7 +53,6 @@ impl Interims {
             heads.push(copy);
             queue.waker.wake();
         });
-        interims
     }
 
     /// Waits for the response, and meanwhile passes on what precedes it.

@@ -74,7 +74,7 @@ impl Mirrored {
         let request = Box::new(Request::from_parts(self.parts, body));
         let metrics = &shard.metrics.http;
         let mut tried = Vec::new();
-        let sending = shard.upstreams.send(to, &mut tried, request, metrics);
+        let sending = shard.upstreams.send(to, &mut tried, request, None, metrics);
         let (response, lease) = sending.await?;
         drain(response.into_body(), lease, u64::MAX).await;
         Ok(())

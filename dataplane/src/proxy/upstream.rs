@@ -25,7 +25,7 @@ use self::{
     endpoint::SendError,
     pool::Backends,
 };
-use super::{exchange::RequestBody, failure::Failure, tunnel::Switched};
+use super::{exchange::RequestBody, failure::Failure, interim::Interims, tunnel::Switched};
 use crate::{
     balance::Balancer,
     metrics::HttpMetrics,
@@ -59,12 +59,13 @@ impl Pools {
     /// connection, is for whoever holds the lease.
     ///
     /// Another endpoint is tried only where no connection came about. Endpoints in `tried`
-    /// come last; those that are chosen are added.
+    /// come last; those that are chosen are added. `interims` take what precedes the response.
     pub(crate) async fn send(
         &self,
         to: Destination<'_>,
         tried: &mut Vec<SocketAddr>,
         mut request: Box<Request<RequestBody>>,
+        interims: Option<&Interims>,
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let pool = self.backends.pool(to.backend, to.identity);
@@ -75,7 +76,7 @@ impl Pools {
             };
             let in_flight = self.balancer.begin(address);
             let endpoint = pool.endpoint(address);
-            match endpoint.send(request, metrics).await {
+            match endpoint.send(request, interims, metrics).await {
                 Ok(sent) => {
                     if sent.dialed {
                         self.balancer.connected(address);

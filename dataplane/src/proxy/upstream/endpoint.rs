@@ -7,16 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, Response, uri::Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, uri::Scheme};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::{
     connection::{Connection, Exclusive, Fresh, Multiplexed, Stream, Upgradable, write_for_http1},
-    copy,
     dial::{DialError, Dialer},
 };
-use crate::{metrics::HttpMetrics, proxy::exchange::RequestBody};
+use crate::{
+    metrics::HttpMetrics,
+    proxy::{exchange::RequestBody, interim::Interims},
+};
 
 /// One address, with its connections that wait (HTTP/1.1) or are shared (HTTP/2).
 pub(super) struct Endpoint {
@@ -70,6 +72,7 @@ impl Endpoint {
     pub(super) async fn send(
         self: &Rc<Self>,
         mut request: Box<Request<RequestBody>>,
+        interims: Option<&Interims>,
         metrics: &HttpMetrics,
     ) -> Result<Sent, SendError> {
         let scheme = if self.dialer.backend.tls.is_some() {
@@ -93,7 +96,10 @@ impl Endpoint {
             if reused {
                 metrics.upstream_reuse();
             }
-            let again = if reused { repeat(&request) } else { None };
+            let kept = if reused { Kept::of(&request) } else { None };
+            if let Some(interims) = interims {
+                interims.ask_for(&mut request);
+            }
             match connection.send(*request, &scheme).await {
                 Ok(response) => {
                     return Ok(Sent {
@@ -106,7 +112,7 @@ impl Endpoint {
                     let unsent = error.take_message().filter(|_| reused);
                     // What was not begun can go to any connection, what was to a new one only.
                     reuse = unsent.is_some();
-                    let Some(next) = unsent.map(Box::new).or(again) else {
+                    let Some(next) = unsent.map(Box::new).or_else(|| kept.map(Kept::again)) else {
                         let error = error.into_error();
                         metrics.upstream_error(kind(&error));
                         return Err(SendError::Broken(error));
@@ -241,17 +247,38 @@ impl Multiplexed {
     }
 }
 
-/// A copy to send if the connection turns out to be closed: of requests that have the same
-/// effect once or twice, and no content that would be gone.
-fn repeat(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    );
-    if !idempotent || !http_body::Body::is_end_stream(request.body()) {
-        return None;
+/// What makes the request again if the connection turns out to be closed. Nearly always it
+/// does not, so this is no more than it takes.
+struct Kept {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Kept {
+    /// Of requests that have the same effect once or twice, and no content that would be gone.
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let idempotent = matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+        );
+        if !idempotent || !http_body::Body::is_end_stream(request.body()) {
+            return None;
+        }
+        Some(Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
     }
-    Some(copy(request, RequestBody::empty()))
+
+    fn again(self) -> Box<Request<RequestBody>> {
+        let mut request = Box::new(Request::new(RequestBody::empty()));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
 }
 
 fn kind(error: &hyper::Error) -> &'static str {

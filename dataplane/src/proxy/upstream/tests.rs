@@ -131,13 +131,23 @@ impl Client {
         endpoints: &[SocketAddr],
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
+        self.send_for(endpoints, request, None).await
+    }
+
+    async fn send_for(
+        &self,
+        endpoints: &[SocketAddr],
+        request: Request<RequestBody>,
+        interims: Option<&Interims>,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
         let to = Destination {
             backend: &self.backend,
             identity: None,
             endpoints,
         };
         let mut tried = Vec::new();
-        let send = (self.pools).send(to, &mut tried, Box::new(request), &self.metrics.http);
+        let (request, metrics) = (Box::new(request), &self.metrics.http);
+        let send = (self.pools).send(to, &mut tried, request, interims, metrics);
         timeout(Duration::from_secs(30), send)
             .await
             .expect("an answer in time")
@@ -371,21 +381,32 @@ async fn what_precedes_a_response_is_passed_on() {
                     HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nkeep-alive: x\r\n\r\n\
                     HTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n\
                     HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        let server = Server::start(move |_, _| Answer(text)).await;
+        // The second request's connection is closed when it is there, so that it is sent again.
+        let server = Server::start(move |connection, request| match (connection, request) {
+            (0, 1) => Close,
+            _ => Answer(text),
+        });
+        let server = server.await;
         let client = Client::new(BackendProtocol::Http1);
-        let mut request = request("GET", "/");
-        let interims = Interims::of(&mut request, Arc::new(ShardMetrics::default()));
-        let passed = RefCell::new(Vec::new());
-        let pass_on = |head: Response<()>| {
-            assert_eq!(head.status(), 103);
-            assert!(head.headers().get("keep-alive").is_none());
-            passed.borrow_mut().push(head.headers()["link"].clone());
-        };
-        let endpoints = [server.address];
-        let response = std::pin::pin!(client.send(&endpoints, request));
-        let response = interims.relay(&pass_on, response);
-        assert_eq!(response.await.expect("a response").0.status(), 200);
-        assert_eq!(*passed.borrow(), ["</a>", "</b>"]);
+        for _ in 0..2 {
+            let interims = Interims::new(Arc::new(ShardMetrics::default()));
+            let passed = RefCell::new(Vec::new());
+            let pass_on = |head: Response<()>| {
+                assert_eq!(head.status(), 103);
+                assert!(head.headers().get("keep-alive").is_none());
+                passed.borrow_mut().push(head.headers()["link"].clone());
+            };
+            let endpoints = [server.address];
+            let response = client.send_for(&endpoints, request("GET", "/"), Some(&interims));
+            let response = interims.relay(&pass_on, std::pin::pin!(response)).await;
+            let (response, lease) = response.expect("a response");
+            assert_eq!(response.status(), 200);
+            assert_eq!(*passed.borrow(), ["</a>", "</b>"]);
+            let content = response.into_body().collect().await.expect("content");
+            assert_eq!(content.to_bytes(), "ok");
+            lease.release();
+        }
+        assert_eq!(server.connections(), 2);
     };
     LocalSet::new().run_until(run).await;
 }
