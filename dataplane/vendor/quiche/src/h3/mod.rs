@@ -1663,8 +1663,11 @@ impl Connection {
                 // buffer
                 debug_assert_eq!(body.as_ref().len(), body_len);
 
-                let (mut n, rem) =
-                    conn.stream_send_zc(stream_id, body.clone(), fin)?;
+                // What is to be sent need not be cloned: what remains takes its
+                // place.
+                let sent = std::mem::replace(body, remainder);
+
+                let (mut n, rem) = conn.stream_send_zc(stream_id, sent, fin)?;
                 if rem.as_ref().is_some_and(|v| !v.as_ref().is_empty()) {
                     // `do_send_body()` checked capacity before this write, so
                     // `rem` should always be `None` or empty.
@@ -1674,10 +1677,6 @@ impl Connection {
 
                 if with_prefix {
                     n -= header.len();
-                }
-
-                if !remainder.as_ref().is_empty() {
-                    let _ = std::mem::replace(body, remainder);
                 }
 
                 Ok((n, n))

@@ -140,7 +140,8 @@ impl Decoder {
     pub fn decode(&mut self, buf: &[u8], max_size: u64) -> Result<Vec<Header>> {
         let mut b = octets::Octets::with_slice(buf);
 
-        let mut out = Vec::new();
+        // Most header blocks have no more fields, so that it need not grow.
+        let mut out = Vec::with_capacity(16);
 
         let mut size_tracker = FieldListSizeTracker::new(max_size);
 
