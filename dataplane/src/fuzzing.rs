@@ -50,9 +50,9 @@ pub fn upstream_request(mut request: Request<()>) -> Option<(Request<()>, Option
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 443));
     let hop = Hop::new(peer, local, Scheme::Https.as_str(), host);
     accept::normalize(&hop.host, framing, &mut request);
-    let path = path::canonical(request.uri().path()).ok()?.into_owned();
+    let path = path::canonical(request.uri().path()).ok()?;
+    *request.uri_mut() = accept::target(request.uri(), &path).ok()?;
     let (mut parts, ()) = request.into_parts();
-    parts.uri = accept::target(&parts.uri, &path).ok()?;
     accept::rewrite_fields(&hop, framing, &mut parts);
     let mut request = Request::from_parts(parts, ());
     upstream::write_for_http1(&mut request);

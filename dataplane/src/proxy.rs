@@ -243,11 +243,9 @@ async fn answer(
         framing,
     } = accept::accept(origin, configuration, &request)?;
     accept::normalize(&hop.host, framing, &mut request);
-    let path = path::canonical(request.uri().path())
-        .map_err(accept::refused_path)?
-        .into_owned();
-    let matched =
-        find(&listener.routes, &hop.host.name, &path, &request).ok_or(Failure::NoRoute)?;
+    let path = path::canonical(request.uri().path()).map_err(accept::refused_path)?;
+    *request.uri_mut() = accept::target(request.uri(), &path)?;
+    let matched = find(&listener.routes, &hop.host.name, &request).ok_or(Failure::NoRoute)?;
     exchange.routed(&matched.route.id, matched.rule.request_timeout);
     let cors = filter::cors(&matched.rule.filters)
         .map(|cors| cors.judge(request.method(), request.headers()));
@@ -264,7 +262,6 @@ async fn answer(
         listener,
         hop,
         framing,
-        path,
         matched,
     };
     let answer = routed.answer(request, interim, exchange).await;
@@ -277,14 +274,9 @@ async fn answer(
 
 /// The rule that serves a request. A preflight is served by the rule of the request that it
 /// asks about, where none is for OPTIONS.
-fn find<'a>(
-    routes: &'a RouteTable,
-    host: &str,
-    path: &str,
-    request: &Request<Body>,
-) -> Option<Matched<'a>> {
-    let (query, headers) = (request.uri().query(), request.headers());
-    let find = |method: &Method| routes.find(host, method, path, query, headers);
+fn find<'a>(routes: &'a RouteTable, host: &str, request: &Request<Body>) -> Option<Matched<'a>> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let find = |method: &Method| routes.find(host, method, uri.path(), uri.query(), headers);
     let has_cors = |matched: &Matched<'_>| filter::cors(&matched.rule.filters).is_some();
     let found = find(request.method());
     if found.as_ref().is_some_and(has_cors) {
@@ -305,8 +297,6 @@ struct Routed<'a> {
     listener: &'a Listener,
     hop: Rc<Hop>,
     framing: Framing,
-    /// Canonical.
-    path: String,
     matched: Matched<'a>,
 }
 
@@ -320,7 +310,6 @@ impl Routed<'_> {
     ) -> Result<Response<Body>, Failure> {
         let (origin, framing, rule) = (self.origin, self.framing, self.matched.rule);
         let (mut parts, body) = request.into_parts();
-        parts.uri = accept::target(&parts.uri, &self.path)?;
         accept::rewrite_fields(&self.hop, framing, &mut parts);
         let context = filter::Context {
             scheme: origin.scheme,
