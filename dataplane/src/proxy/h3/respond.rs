@@ -36,12 +36,15 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Req
             Some(Err(_)) => return stream.abort(H3_INTERNAL_ERROR),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => {
-                    let end = body.is_end_stream();
-                    let idle = Instant::now() + patience;
-                    let until = body.deadline().map_or(idle, |deadline| deadline.min(idle));
-                    if timeout_at(until, stream.piece(piece, end)).await.is_err() {
-                        return stream.abort(H3_REQUEST_CANCELLED);
+                    if !stream.has_room() {
+                        let idle = Instant::now() + patience;
+                        let until = body.deadline().map_or(idle, |deadline| deadline.min(idle));
+                        if timeout_at(until, stream.room()).await.is_err() {
+                            return stream.abort(H3_REQUEST_CANCELLED);
+                        }
                     }
+                    let end = body.is_end_stream();
+                    stream.put(piece, end);
                     if end {
                         return;
                     }

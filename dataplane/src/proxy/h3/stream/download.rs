@@ -51,14 +51,17 @@ impl Shared {
         self.mark();
     }
 
-    /// A piece of content; waits until quiche has taken the one before. `end`: it is the
-    /// last.
-    pub(in super::super) async fn piece(&self, piece: Bytes, end: bool) {
-        poll_fn(|cx| self.poll_room(cx)).await;
-        self.put(piece, end);
+    /// Whether quiche has taken the piece before.
+    pub(in super::super) fn has_room(&self) -> bool {
+        self.download.borrow().piece.is_none()
     }
 
-    /// Ready when quiche has taken the piece before.
+    /// Waits until it has.
+    pub(in super::super) async fn room(&self) {
+        poll_fn(|cx| self.poll_room(cx)).await;
+    }
+
+    /// Ready when it has.
     pub(in super::super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut download = self.download.borrow_mut();
         if download.piece.is_some() {
@@ -68,7 +71,7 @@ impl Shared {
         Poll::Ready(())
     }
 
-    /// A piece of content for which there is room.
+    /// A piece of content for which there is room. `end`: it is the last.
     pub(in super::super) fn put(&self, piece: Bytes, end: bool) {
         let mut download = self.download.borrow_mut();
         download.piece = Some(piece).filter(|piece| !piece.is_empty());
