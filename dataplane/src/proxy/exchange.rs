@@ -94,7 +94,9 @@ impl Exchange {
         limits: &HttpLimits,
     ) -> RequestBody {
         self.idle_timeout.set(limits.body_idle_timeout);
-        *self.upload.borrow_mut() = Upload::new(body, content_length, limits);
+        let mut upload = self.upload.borrow_mut();
+        upload.begin(body, content_length, limits);
+        drop(upload);
         RequestBody::new(self.clone())
     }
 

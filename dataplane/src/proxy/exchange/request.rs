@@ -162,26 +162,19 @@ enum Stage {
 }
 
 impl Upload {
-    pub(super) fn new(body: Body, content_length: Option<u64>, limits: &HttpLimits) -> Self {
-        let stage = match content_length {
+    /// The head was read, and this is what follows it. In place, because all the rest is as
+    /// it was.
+    pub(super) fn begin(&mut self, body: Body, content_length: Option<u64>, limits: &HttpLimits) {
+        self.stage = match content_length {
             _ if !body.is_end_stream() => Stage::Open,
             Some(1..) => Stage::Failed(Failure::from(&BodyError::LengthMismatch)),
             _ => Stage::Done,
         };
-        let body = if matches!(stage, Stage::Open) {
-            body
-        } else {
-            Body::Empty
-        };
-        let (unread, unsent) = (content_length, content_length);
-        Self {
-            body,
-            unread,
-            unsent,
-            stage,
-            limits: limits.clone(),
-            ..Self::default()
+        if matches!(self.stage, Stage::Open) {
+            self.body = body;
         }
+        (self.unread, self.unsent) = (content_length, content_length);
+        self.limits = limits.clone();
     }
 
     /// Whether the whole request was read.
