@@ -78,10 +78,7 @@ fn check_size(headers: &HeaderMap, limits: &HttpLimits) -> Result<(), Failure> {
 
 /// RFC 9113 8.2 and RFC 9114 4.2: nothing that is about a connection, and no padding.
 fn check_multiplexed(headers: &HeaderMap) -> Result<(), Failure> {
-    if CONNECTION_SPECIFIC
-        .iter()
-        .any(|name| headers.contains_key(name))
-    {
+    if headers.keys().any(is_connection_specific) {
         return Err(Failure::Malformed(
             "A field is about a connection, which only HTTP/1.1 has.",
         ));
@@ -174,11 +171,8 @@ fn upgrade(headers: &HeaderMap) -> Option<Upgrade> {
 /// Whether trailers may pass: within the limits, and without a field that would have
 /// framed, routed or authorized the request (RFC 9110 6.5.1).
 pub(crate) fn trailers_may_pass(trailers: &HeaderMap, limits: &HttpLimits) -> bool {
-    check_size(trailers, limits).is_ok()
-        && !CONNECTION_SPECIFIC
-            .iter()
-            .chain(&NOT_IN_TRAILERS)
-            .any(|name| trailers.contains_key(name))
+    let may_not = |name| is_connection_specific(name) || is_about_message(name);
+    check_size(trailers, limits).is_ok() && !trailers.keys().any(may_not)
 }
 
 /// Removes what is for one connection only (RFC 9110 7.6.1), in either direction. `Trailer`
@@ -192,13 +186,15 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
             // A client must not take away what was checked before it gets used.
-            .filter(|name| !NOT_IN_TRAILERS.contains(name) && name != header::AUTHORIZATION)
+            .filter(|name| !is_about_message(name))
             .collect();
         for name in listed {
             headers.remove(name);
         }
     }
-    for name in CONNECTION_SPECIFIC.iter().chain(&HOP_BY_HOP) {
+    // Usually there are none: to look at what is there takes less than to look for all of them.
+    let present = headers.keys().filter(|name| is_hop_by_hop(name));
+    for name in present.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
@@ -219,31 +215,38 @@ fn is_padded(value: &HeaderValue) -> bool {
     blank(value.as_bytes().first()) || blank(value.as_bytes().last())
 }
 
-static CONNECTION_SPECIFIC: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// Whether a field is about a connection, which only HTTP/1.1 says in fields.
+fn is_connection_specific(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+    )
+}
 
-static HOP_BY_HOP: [HeaderName; 3] = [
-    header::TE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("http2-settings"),
-];
+/// Whether a field goes no further than one connection.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    is_connection_specific(name)
+        || matches!(
+            name.as_str(),
+            "http2-settings" | "proxy-authorization" | "te"
+        )
+}
 
-static NOT_IN_TRAILERS: [HeaderName; 9] = [
-    header::CONTENT_LENGTH,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::EXPECT,
-    header::AUTHORIZATION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_TYPE,
-    header::CONTENT_RANGE,
-];
+/// Whether a field frames, routes or authorizes the message, or says what its content is.
+fn is_about_message(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "expect"
+            | "host"
+            | "te"
+            | "trailer"
+    )
+}
 
 #[cfg(test)]
 mod tests;
