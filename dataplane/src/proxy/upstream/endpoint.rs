@@ -151,10 +151,12 @@ impl Endpoint {
 
     /// A connection that can take a request now.
     fn checkout(&self) -> Option<Connection> {
-        self.last_used.set(Instant::now());
+        let now = Instant::now();
+        self.last_used.set(now);
         let mut parked = self.parked.borrow_mut();
         while let Some(Parked { connection, since }) = parked.pop() {
-            if connection.sender.is_ready() && since.elapsed() < IDLE_TIMEOUT {
+            let waited = now.saturating_duration_since(since);
+            if waited < IDLE_TIMEOUT && connection.sender.is_ready() {
                 return Some(Connection::Exclusive(connection));
             }
         }
