@@ -137,11 +137,22 @@ impl Download {
             self.interims.pop_front();
         }
         if let Some((status, headers)) = &self.head {
-            let end = self.end && self.piece.is_none() && self.trailers.is_none();
-            self.write_head(id, h3, qconn, *status, headers, end)?;
+            let end = self.end && self.trailers.is_none();
+            match &self.piece {
+                Some(piece) if piece.len() <= SMALL && !self.begun => {
+                    let lines = head::lines(Some(status.as_str()), headers);
+                    if h3.send_response_with_body(qconn, id, &lines, piece, end)? {
+                        self.taken();
+                    }
+                }
+                piece => {
+                    let end = end && piece.is_none();
+                    self.write_head(id, h3, qconn, *status, headers, end)?;
+                }
+            }
             self.begun = true;
             self.head = None;
-            if end {
+            if end && self.piece.is_none() {
                 return Ok(true);
             }
         }
@@ -152,10 +163,7 @@ impl Download {
             if written < len {
                 return Ok(false);
             }
-            self.piece = None;
-            if let Some(writer) = self.writer.take() {
-                writer.wake();
-            }
+            self.taken();
             if end {
                 return Ok(true);
             }
@@ -170,6 +178,14 @@ impl Download {
             None => drop(h3.send_body(qconn, id, &[], true)?),
         }
         Ok(true)
+    }
+
+    /// quiche has the piece: there is room for another one.
+    fn taken(&mut self) {
+        self.piece = None;
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
     }
 
     fn write_head(
@@ -191,3 +207,5 @@ impl Download {
 }
 
 const MAX_INTERIMS: usize = 8;
+/// To copy a piece next to its head costs less than to write it by itself.
+const SMALL: usize = 1024;

@@ -1339,6 +1339,35 @@ impl Connection {
         &mut self, conn: &mut super::Connection<F>, stream_id: u64,
         headers: &[T], priority: &Priority, fin: bool,
     ) -> Result<()> {
+        self.do_send_response(conn, stream_id, headers, &[], priority, fin)?;
+
+        Ok(())
+    }
+
+    /// Sends an HTTP/3 response with its whole body, in one write to the
+    /// stream.
+    ///
+    /// This is what [`send_response()`] and [`send_body()`] do one after the
+    /// other, with the body copied next to the headers, so it is for small
+    /// ones. If the stream's capacity does not allow for the body, only the
+    /// headers are sent, and `false` is returned: [`send_body()`] has yet to be
+    /// called.
+    ///
+    /// [`send_response()`]: struct.Connection.html#method.send_response
+    /// [`send_body()`]: struct.Connection.html#method.send_body
+    pub fn send_response_with_body<T: NameValue, F: BufFactory>(
+        &mut self, conn: &mut super::Connection<F>, stream_id: u64,
+        headers: &[T], body: &[u8], fin: bool,
+    ) -> Result<bool> {
+        let priority = Default::default();
+
+        self.do_send_response(conn, stream_id, headers, body, &priority, fin)
+    }
+
+    fn do_send_response<T: NameValue, F: BufFactory>(
+        &mut self, conn: &mut super::Connection<F>, stream_id: u64,
+        headers: &[T], body: &[u8], priority: &Priority, fin: bool,
+    ) -> Result<bool> {
         match self.streams.get(&stream_id) {
             Some(s) => {
                 // Only one initial HEADERS allowed.
@@ -1352,7 +1381,8 @@ impl Connection {
             None => return Err(Error::FrameUnexpected),
         };
 
-        self.send_headers(conn, stream_id, headers, fin)?;
+        let with_body =
+            self.send_headers_and_body(conn, stream_id, headers, body, fin)?;
 
         // Clamp and shift urgency into quiche-priority space
         let urgency = priority
@@ -1362,7 +1392,7 @@ impl Connection {
 
         conn.stream_priority(stream_id, urgency, priority.incremental)?;
 
-        Ok(())
+        Ok(with_body)
     }
 
     /// Sends additional HTTP/3 headers.
@@ -1497,29 +1527,51 @@ impl Connection {
         &mut self, conn: &mut super::Connection<F>, stream_id: u64,
         headers: &[T], fin: bool,
     ) -> Result<()> {
+        self.send_headers_and_body(conn, stream_id, headers, &[], fin)?;
+
+        Ok(())
+    }
+
+    /// Returns whether the body was sent with the headers.
+    fn send_headers_and_body<T: NameValue, F: BufFactory>(
+        &mut self, conn: &mut super::Connection<F>, stream_id: u64,
+        headers: &[T], body: &[u8], fin: bool,
+    ) -> Result<bool> {
         if !self.frames_greased && conn.grease {
             self.send_grease_frames(conn, stream_id)?;
             self.frames_greased = true;
         }
 
         // The length of the header block is known last, and comes first.
-        let mut buf = vec![0; MAX_FRAME_HEADER_LEN + header_block_cap(headers)];
+        let mut buf = vec![
+            0;
+            2 * MAX_FRAME_HEADER_LEN + header_block_cap(headers) + body.len()
+        ];
         let header_block = &mut buf[MAX_FRAME_HEADER_LEN..];
         let header_block_len = self.encode_header_block(headers, header_block)?;
 
         let overhead = octets::varint_len(frame::HEADERS_FRAME_TYPE_ID) +
             octets::varint_len(header_block_len as u64);
 
-        let frame_buf = &mut buf[MAX_FRAME_HEADER_LEN - overhead..]
-            [..overhead + header_block_len];
+        let frames_buf = &mut buf[MAX_FRAME_HEADER_LEN - overhead..];
+        let headers_len = overhead + header_block_len;
 
-        let mut b = octets::OctetsMut::with_slice(frame_buf);
+        let mut b = octets::OctetsMut::with_slice(frames_buf);
         b.put_varint(frame::HEADERS_FRAME_TYPE_ID)?;
         b.put_varint(header_block_len as u64)?;
+        b.skip(header_block_len)?;
+
+        if !body.is_empty() {
+            b.put_varint(frame::DATA_FRAME_TYPE_ID)?;
+            b.put_varint(body.len() as u64)?;
+            b.put_bytes(body)?;
+        }
+
+        let whole_len = b.off();
 
         // Headers need to be sent atomically, so make sure the stream has
         // enough capacity.
-        match conn.stream_writable(stream_id, frame_buf.len()) {
+        match conn.stream_writable(stream_id, headers_len) {
             Ok(true) => (),
 
             Ok(false) => return Err(Error::StreamBlocked),
@@ -1533,7 +1585,17 @@ impl Connection {
             },
         };
 
-        conn.stream_send(stream_id, frame_buf, fin)?;
+        // A body that does not fit is left to `send_body()`.
+        let with_body = !body.is_empty() &&
+            conn.stream_capacity(stream_id)? >= whole_len;
+
+        let (len, fin) = match with_body {
+            true => (whole_len, fin),
+
+            false => (headers_len, fin && body.is_empty()),
+        };
+
+        conn.stream_send(stream_id, &frames_buf[..len], fin)?;
 
         trace!(
             "{} tx frm HEADERS stream={} len={} fin={}",
@@ -1568,13 +1630,41 @@ impl Connection {
             q.add_event_data_now(ev_data).ok();
         });
 
+        if with_body {
+            Self::log_data_frame_sent(conn, stream_id, body.len(), fin);
+        }
+
         if fin {
             self.finish_local_stream(conn, stream_id, true);
         } else if let Some(s) = self.streams.get_mut(&stream_id) {
             s.initialize_local();
         }
 
-        Ok(())
+        Ok(with_body)
+    }
+
+    fn log_data_frame_sent<F: BufFactory>(
+        conn: &mut super::Connection<F>, stream_id: u64, len: usize, fin: bool,
+    ) {
+        trace!(
+            "{} tx frm DATA stream={} len={} fin={}",
+            conn.trace_id(),
+            stream_id,
+            len,
+            fin
+        );
+
+        qlog_with_type!(QLOG_FRAME_CREATED, conn.qlog, q, {
+            let frame = Http3Frame::Data { raw: None };
+            let ev_data = EventData::Http3FrameCreated(FrameCreated {
+                stream_id,
+                length: Some(len as u64),
+                frame,
+                ..Default::default()
+            });
+
+            q.add_event_data_now(ev_data).ok();
+        });
     }
 
     /// Sends an HTTP/3 body chunk on the given stream.
@@ -1780,25 +1870,7 @@ impl Connection {
             return Err(Error::InternalError);
         }
 
-        trace!(
-            "{} tx frm DATA stream={} len={} fin={}",
-            conn.trace_id(),
-            stream_id,
-            written,
-            fin
-        );
-
-        qlog_with_type!(QLOG_FRAME_CREATED, conn.qlog, q, {
-            let frame = Http3Frame::Data { raw: None };
-            let ev_data = EventData::Http3FrameCreated(FrameCreated {
-                stream_id,
-                length: Some(written as u64),
-                frame,
-                ..Default::default()
-            });
-
-            q.add_event_data_now(ev_data).ok();
-        });
+        Self::log_data_frame_sent(conn, stream_id, written, fin);
 
         if written < len {
             // Ensure the peer is notified that the connection or stream is
@@ -6420,6 +6492,129 @@ mod tests {
         assert_eq!(s.pipe.client.stream_data_blocked_sent_count, 0);
         assert_eq!(s.pipe.client.data_blocked_recv_count, 0);
         assert_eq!(s.pipe.client.stream_data_blocked_recv_count, 0);
+    }
+
+    #[test]
+    /// Send a response and its whole body in one write.
+    fn response_with_body_in_one_write() {
+        let mut s = Session::new().unwrap();
+        s.handshake().unwrap();
+
+        let (stream, _) = s.send_request(true).unwrap();
+        assert_eq!(stream, 0);
+        while s.poll_server().is_ok() {}
+
+        let resp = vec![
+            Header::new(b":status", b"200"),
+            Header::new(b"server", b"quiche-test"),
+        ];
+        let body = vec![7; 50];
+
+        assert_eq!(
+            s.server.send_response_with_body(
+                &mut s.pipe.server,
+                stream,
+                &resp,
+                &body,
+                true
+            ),
+            Ok(true)
+        );
+        s.advance().ok();
+
+        let ev_headers = Event::Headers {
+            list: resp.clone(),
+            more_frames: true,
+        };
+
+        let mut recv_buf = vec![0; body.len() + 1];
+
+        assert_eq!(s.poll_client(), Ok((stream, ev_headers)));
+        assert_eq!(s.poll_client(), Ok((stream, Event::Data)));
+        assert_eq!(s.recv_body_client(stream, &mut recv_buf), Ok(body.len()));
+        assert_eq!(&recv_buf[..body.len()], &body[..]);
+        assert_eq!(s.poll_client(), Ok((stream, Event::Finished)));
+        assert_eq!(s.poll_client(), Err(Error::Done));
+
+        // It can be sent only once.
+        assert_eq!(
+            s.server.send_response_with_body(
+                &mut s.pipe.server,
+                stream,
+                &resp,
+                &body,
+                true
+            ),
+            Err(Error::FrameUnexpected)
+        );
+    }
+
+    #[test]
+    /// Send a response whose body does not fit into the stream with it.
+    fn response_with_body_that_does_not_fit() {
+        let mut s = Session::new().unwrap();
+        s.handshake().unwrap();
+
+        let (stream, _) = s.send_request(true).unwrap();
+        while s.poll_server().is_ok() {}
+
+        let resp = vec![
+            Header::new(b":status", b"200"),
+            Header::new(b"server", b"quiche-test"),
+        ];
+
+        // All that the stream has room for, which leaves none for the headers.
+        let cap = s.pipe.server.stream_capacity(stream).unwrap();
+        let body = vec![7; cap];
+
+        assert_eq!(
+            s.server.send_response_with_body(
+                &mut s.pipe.server,
+                stream,
+                &resp,
+                &body,
+                true
+            ),
+            Ok(false)
+        );
+
+        let sent = s
+            .server
+            .send_body(&mut s.pipe.server, stream, &body, true)
+            .unwrap();
+        assert!(sent < body.len());
+        s.advance().ok();
+
+        let ev_headers = Event::Headers {
+            list: resp,
+            more_frames: true,
+        };
+
+        let mut recv_buf = vec![0; body.len()];
+
+        assert_eq!(s.poll_client(), Ok((stream, ev_headers)));
+        assert_eq!(s.poll_client(), Ok((stream, Event::Data)));
+        assert_eq!(s.recv_body_client(stream, &mut recv_buf), Ok(sent));
+        s.advance().ok();
+
+        // The rest follows, and with it the end.
+        assert_eq!(
+            s.server.send_body(
+                &mut s.pipe.server,
+                stream,
+                &body[sent..],
+                true
+            ),
+            Ok(body.len() - sent)
+        );
+        s.advance().ok();
+
+        assert_eq!(s.poll_client(), Ok((stream, Event::Data)));
+        assert_eq!(
+            s.recv_body_client(stream, &mut recv_buf),
+            Ok(body.len() - sent)
+        );
+        assert_eq!(s.poll_client(), Ok((stream, Event::Finished)));
     }
 
     #[test]
