@@ -27,6 +27,7 @@ use super::Target;
 mod attack;
 mod frame;
 mod http3;
+mod moves;
 mod packet;
 
 pub use attack::{Replay, initial};
@@ -89,6 +90,9 @@ pub struct RawClient {
     closed: Option<ConnectionClose>,
     /// Datagrams that are sent again into silence.
     flight: Vec<Vec<u8>>,
+    /// The first bytes that came on each stream.
+    answers: BTreeMap<u64, Vec<u8>>,
+    path_responses: usize,
 }
 
 /// Of one packet number space.
@@ -144,6 +148,8 @@ impl RawClient {
             confirmed: false,
             closed: None,
             flight: Vec::new(),
+            answers: BTreeMap::new(),
+            path_responses: 0,
         };
         client.spaces[0].keys = Some(keys);
         client.crypto(Level::Initial, &hello).await;
@@ -190,6 +196,7 @@ impl RawClient {
             level,
             destination: &self.destination,
             source: &self.source,
+            token: &[],
             number: space.next,
             reserved,
             frames,
@@ -280,6 +287,13 @@ impl RawClient {
             }
             Frame::Close(close) => self.closed = Some(close),
             Frame::HandshakeDone => self.confirmed = true,
+            Frame::Stream { id, offset, data } => {
+                if offset == 0 {
+                    self.answers.insert(id, data);
+                }
+            }
+            Frame::PathChallenge(data) => self.respond_to_challenge(data).await,
+            Frame::PathResponse => self.path_responses += 1,
             Frame::Acknowledgement | Frame::Other => {}
         }
     }

@@ -58,12 +58,12 @@ impl RawClient {
             let Ok(Ok(length)) = receive.await else {
                 break;
             };
-            self.look_for_close(&mut datagram[..length]);
+            self.look_at(&mut datagram[..length]);
         }
         self.closed.clone()
     }
 
-    fn look_for_close(&mut self, datagram: &mut [u8]) {
+    fn look_at(&mut self, datagram: &mut [u8]) {
         let mut at = 0;
         while let Some(found) = packet::find(datagram, at, ID) {
             let space = &self.spaces[space_of(found.level)];
@@ -75,8 +75,10 @@ impl RawClient {
             at = found.end();
             let (_, frames) = opened.unwrap_or_default();
             for frame in frame::parse(&frames) {
-                if let Frame::Close(close) = frame {
-                    self.closed = Some(close);
+                match frame {
+                    Frame::Close(close) => self.closed = Some(close),
+                    Frame::PathResponse => self.path_responses += 1,
+                    _ => {}
                 }
             }
         }
@@ -92,6 +94,7 @@ impl RawClient {
             level,
             destination: &self.destination,
             source: &self.source,
+            token: &[],
             number: space.next,
             reserved: 0,
             frames,
@@ -105,6 +108,11 @@ impl RawClient {
         self.spaces[space_of(level)].next
     }
 
+    /// How many PATH_RESPONSE frames have come.
+    pub fn path_responses(&self) -> usize {
+        self.path_responses
+    }
+
     /// What the server calls itself.
     pub fn server_id(&self) -> &[u8] {
         &self.destination
@@ -112,15 +120,27 @@ impl RawClient {
 }
 
 /// A first packet with any frames, for any connection ID.
-pub fn initial(destination: &[u8], source: &[u8], number: u64, mut frames: Vec<u8>) -> Vec<u8> {
+pub fn initial(destination: &[u8], source: &[u8], number: u64, frames: Vec<u8>) -> Vec<u8> {
+    initial_with_token(destination, source, &[], number, frames)
+}
+
+fn initial_with_token(
+    destination: &[u8],
+    source: &[u8],
+    token: &[u8],
+    number: u64,
+    mut frames: Vec<u8>,
+) -> Vec<u8> {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("it is of TLS 1.3");
     let algorithm = suite.quic.expect("it is for QUIC");
     let keys = Keys::initial(Version::V1, suite, algorithm, destination, Side::Client);
-    frames.resize(frames.len().max(SMALLEST_INITIAL), 0);
+    let room = SMALLEST_INITIAL.saturating_sub(token.len());
+    frames.resize(frames.len().max(room), 0);
     let draft = Draft {
         level: Level::Initial,
         destination,
         source,
+        token,
         number,
         reserved: 0,
         frames,
@@ -148,6 +168,11 @@ impl Replay {
         Self { hello, source }
     }
 
+    /// The ClientHello message.
+    pub fn hello(&self) -> &[u8] {
+        &self.hello
+    }
+
     /// For a connection ID of the generator's choice.
     pub fn flight(&self) -> Vec<Vec<u8>> {
         let mut destination = [0; ID];
@@ -156,11 +181,16 @@ impl Replay {
     }
 
     pub fn flight_to(&self, destination: &[u8]) -> Vec<Vec<u8>> {
+        self.flight_with_token(destination, &[])
+    }
+
+    /// The same as after a Retry with this token.
+    pub fn flight_with_token(&self, destination: &[u8], token: &[u8]) -> Vec<Vec<u8>> {
         let pieces = self.hello.chunks(CRYPTO_PIECE).enumerate();
         let packet = |(number, piece): (usize, &[u8])| {
             let head = [0x06, (number * CRYPTO_PIECE) as u64, piece.len() as u64];
             let frames = Bytes::new().numbers(&head).bytes(piece).done();
-            initial(destination, &self.source, number as u64, frames)
+            initial_with_token(destination, &self.source, token, number as u64, frames)
         };
         pieces.map(packet).collect()
     }

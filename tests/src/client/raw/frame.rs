@@ -14,6 +14,9 @@ pub struct ConnectionClose {
 #[derive(Debug)]
 pub(super) enum Frame {
     Crypto { offset: u64, data: Vec<u8> },
+    Stream { id: u64, offset: u64, data: Vec<u8> },
+    PathChallenge([u8; 8]),
+    PathResponse,
     Close(ConnectionClose),
     HandshakeDone,
     Acknowledgement,
@@ -65,13 +68,17 @@ fn frame(bytes: &mut Octets) -> octets::Result<Option<Frame>> {
             Frame::Other
         }
         0x08..=0x0f => {
-            skip(if kind & 0x04 == 0 { 1 } else { 2 })?;
-            if kind & 0x02 == 0 {
-                bytes.get_bytes(bytes.cap())?;
-            } else {
-                bytes.get_bytes_with_varint_length()?;
-            }
-            Frame::Other
+            let id = bytes.get_varint()?;
+            let offset = match kind & 0x04 {
+                0 => 0,
+                _ => bytes.get_varint()?,
+            };
+            let data = match kind & 0x02 {
+                0 => bytes.get_bytes(bytes.cap())?,
+                _ => bytes.get_bytes_with_varint_length()?,
+            };
+            let data = data.to_vec();
+            Frame::Stream { id, offset, data }
         }
         0x04 => skip(3).map(|()| Frame::Other)?,
         0x05 | 0x11 | 0x15 => skip(2).map(|()| Frame::Other)?,
@@ -82,9 +89,13 @@ fn frame(bytes: &mut Octets) -> octets::Result<Option<Frame>> {
             bytes.get_bytes(16)?;
             Frame::Other
         }
-        0x1a | 0x1b => {
+        0x1a => {
+            let data = bytes.get_bytes(8)?.to_vec();
+            Frame::PathChallenge(data.try_into().map_err(|_| octets::BufferTooShortError)?)
+        }
+        0x1b => {
             bytes.get_bytes(8)?;
-            Frame::Other
+            Frame::PathResponse
         }
         0x1c | 0x1d => {
             let code = bytes.get_varint()?;

@@ -1,6 +1,10 @@
-//! Requests of HTTP/3 as bytes, for clients that send only a part of them.
+//! Requests of HTTP/3 as bytes, for clients that send only a part of them, and how they are
+//! answered.
 
-use super::{super::Target, Bytes};
+use octets::Octets;
+use quiche::h3::{NameValue, qpack};
+
+use super::{super::Target, Bytes, RawClient};
 
 /// A STREAM frame.
 pub fn stream(id: u64, offset: u64, data: &[u8], fin: bool) -> Vec<u8> {
@@ -34,4 +38,18 @@ fn head(method: u8, target: &Target, path: &str) -> Vec<u8> {
         .numbers(&[0x01, section.len() as u64])
         .bytes(&section)
         .done()
+}
+
+impl RawClient {
+    /// The status of what was answered on a stream, if so much of it has come.
+    pub fn status(&self, stream: u64) -> Option<u16> {
+        let mut bytes = Octets::with_slice(self.answers.get(&stream)?);
+        let kind = bytes.get_varint().ok()?;
+        assert_eq!(kind, 0x01, "a response begins with HEADERS");
+        let section = bytes.get_bytes_with_varint_length().ok()?;
+        let fields = qpack::Decoder::new().decode(section.buf(), 1 << 16);
+        let fields = fields.expect("the section is sound");
+        let status = fields.iter().find(|field| field.name() == b":status")?;
+        std::str::from_utf8(status.value()).ok()?.parse().ok()
+    }
 }

@@ -2,6 +2,8 @@
 
 use rustls::quic::DirectionalKeys;
 
+use super::frame::Bytes;
+
 const VERSION: [u8; 4] = [0, 0, 0, 1];
 /// RFC 9001 5.4.2: where the sample begins, counted from the packet number.
 const SAMPLE_AT: usize = 4;
@@ -37,6 +39,8 @@ pub(super) struct Draft<'a> {
     pub(super) level: Level,
     pub(super) destination: &'a [u8],
     pub(super) source: &'a [u8],
+    /// Of an Initial.
+    pub(super) token: &'a [u8],
     pub(super) number: u64,
     /// Reserved bits of the first byte, which must be zero.
     pub(super) reserved: u8,
@@ -54,8 +58,8 @@ impl Draft<'_> {
             packet.push(self.source.len() as u8);
             packet.extend(self.source);
             if self.level == Level::Initial {
-                // No token.
-                packet.push(0);
+                let length = Bytes::new().numbers(&[self.token.len() as u64]);
+                packet.extend(length.bytes(self.token).done());
             }
             let length = NUMBER + self.frames.len() + TAG;
             packet.extend((0x4000 | length as u16).to_be_bytes());
