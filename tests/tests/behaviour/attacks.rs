@@ -57,6 +57,50 @@ async fn taken(gateway: &Gateway, before: f64, datagrams: usize) -> Samples {
     .await
 }
 
+/// Counts what is sent, and waits for the gateway so often that the kernel has room for all of
+/// it: what is lost there tests nothing.
+struct Pace {
+    before: Samples,
+    sent: usize,
+}
+
+impl Pace {
+    /// So many datagrams of full size fit into a socket's buffer.
+    const AT_ONCE: usize = 16;
+
+    async fn begin(gateway: &Gateway) -> Self {
+        let before = gateway.dataplane_metrics().await;
+        Self { before, sent: 0 }
+    }
+
+    /// Another one was sent.
+    async fn sent(&mut self, gateway: &Gateway) {
+        self.sent += 1;
+        if self.sent.is_multiple_of(Self::AT_ONCE) {
+            self.taken(gateway).await;
+        }
+    }
+
+    /// What the gateway has counted once it has taken all that was sent.
+    async fn taken(&self, gateway: &Gateway) -> Samples {
+        let samples = taken(gateway, received(&self.before), self.sent).await;
+        let lost = kernel_dropped(&samples) - kernel_dropped(&self.before);
+        assert_eq!(lost, 0.0, "the kernel had no room");
+        samples
+    }
+}
+
+fn kernel_dropped(samples: &Samples) -> f64 {
+    let sum = samples.sum("tidegate_quic_datagrams_kernel_dropped_total", &[]);
+    sum.expect("it is counted")
+}
+
+/// Handshakes that began.
+fn accepted(samples: &Samples) -> f64 {
+    let sum = samples.sum("tidegate_quic_initials_accepted_total", &[]);
+    sum.expect("it is counted")
+}
+
 /// Datagrams that came, or that the kernel had no room for.
 fn received(samples: &Samples) -> f64 {
     let direction = [("network_io_direction", "receive")];

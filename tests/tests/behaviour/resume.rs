@@ -245,7 +245,7 @@ async fn a_forged_token_opens_nothing() {
 }
 
 /// Offset and length of the token in an Initial.
-pub(crate) fn token_of(initial: &[u8]) -> (usize, usize) {
+fn token_of(initial: &[u8]) -> (usize, usize) {
     let mut at = TOKEN_LENGTH_AT + usize::from(initial[5]);
     at += 1 + usize::from(initial[at]);
     match initial[at] >> 6 {

@@ -1,14 +1,25 @@
 //! Rows 1, 2 and 9: what is done for an address that nobody has proved.
 
-use std::{net::Ipv4Addr, time::Duration};
-
-use tidegate_tests::{
-    Forge, Gateway, Kind, Upstream, eventually, heavy,
-    raw::{Level, RawClient, Twist},
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
 };
 
-use super::{arrives, get, network, socket, stream};
+use tidegate_dataplane::quic::token::RETRY_LIFETIME;
+use tidegate_tests::{
+    Forge, Gateway, Kind, Samples, Upstream, eventually, heavy,
+    raw::{Bytes, Level, RawClient, Replay, Twist},
+    within,
+};
+use tokio::net::UdpSocket;
+
+use super::{Pace, accepted, arrives, dropped, get, network, socket, stream};
 use crate::{hostile::Source, resume::RetryClient};
+
+/// A token begins with the number of its key.
+const KEY_NUMBER: usize = 4;
+/// With a ClientHello beside it, it still fits into a datagram of an ordinary path.
+const LONGEST_TOKEN: usize = 1_100;
 
 /// Row 1: first flights with a post-quantum share, whose two datagrams are followed or preceded
 /// by junk in theirs, from 20 addresses that never answer. What comes back is counted at each
@@ -80,37 +91,160 @@ async fn row_02_retry_tokens_of_one_dataplane_count_at_another() {
     );
 }
 
-/// Row 2: tokens of every length up to a datagram's; what is not one begins nothing.
+/// Row 2: tokens that are changed, cut, lengthened, made up, borrowed or too old, each in an
+/// Initial that would begin a handshake if its token counted. What names a key that there is
+/// and was not made with it is dropped; what is no token at all is asked for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_02_tokens_of_noise_open_nothing() {
+async fn row_02_no_token_but_the_one_that_was_given_opens_anything() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
+        .shards(1)
         .tls_option("tidegate.dev/retry", "always")
         .start(&upstream)
         .await;
-    let mut client = RetryClient::start(gateway.https).await;
-    let second = client.second_initial().await;
-    let noise = RetryClient::at(gateway.https, Ipv4Addr::new(127, 0, 0, 3)).await;
-    for length in 0..1_000 {
-        noise.send(&with_token(&second, &vec![0xa5; length])).await;
+    let replay = Replay::new(&gateway.target());
+    let given = Given::to(Ipv4Addr::LOCALHOST, &replay, &gateway).await;
+    let given_at = Instant::now();
+    let other_port = socket(Ipv4Addr::LOCALHOST).await;
+    let other_address = socket(Ipv4Addr::new(127, 0, 0, 3)).await;
+    let (mut pace, mut invalid) = (Pace::begin(&gateway).await, 0);
+    for forged in forgeries(&given.token) {
+        given.send(&replay, &given.id, &forged).await;
+        pace.sent(&gateway).await;
+        invalid += usize::from(names_its_key(&forged, &given.token));
     }
-    assert!(!noise.is_answered().await);
+    assert!(invalid > given.token.len(), "{invalid} were forged");
+    // Up to the datagram's end, and one byte beyond it.
+    for (token, claimed) in [(1_179, 1_179), (1_179, 1_180)] {
+        let datagram = [
+            &[0xc3, 0, 0, 0, 1, 8],
+            &given.id[..],
+            &[4, 1, 2, 3, 4],
+            &Bytes::new().numbers(&[claimed]).done(),
+            &vec![0xa5; token],
+        ]
+        .concat();
+        assert_eq!(datagram.len(), 1_200, "an Initial has no less");
+        let done = given.socket.send_to(&datagram, gateway.https).await;
+        done.expect("loopback sends");
+        pace.sent(&gateway).await;
+    }
+    // For another connection ID, from another port, from another address.
+    given.send(&replay, &[9; 8], &given.token).await;
+    pace.sent(&gateway).await;
+    let borrowed = replay.flight_with_token(&given.id, &given.token);
+    for thief in [&other_port, &other_address] {
+        let done = thief.send_to(&borrowed[0], gateway.https).await;
+        done.expect("loopback sends");
+        pace.sent(&gateway).await;
+    }
+    // And when its time is over.
+    tokio::time::sleep_until((given_at + RETRY_LIFETIME + Duration::from_secs(1)).into()).await;
+    given.send(&replay, &given.id, &given.token).await;
+    pace.sent(&gateway).await;
+    invalid += 4;
+
+    let after = pace.taken(&gateway).await;
+    let more = |count: fn(&Samples) -> f64| count(&after) - count(&pace.before);
+    assert_eq!(more(accepted), 0.0, "no handshake began");
+    assert_eq!(
+        more(|samples| dropped(samples, "invalid_token")),
+        invalid as f64
+    );
+    assert_eq!(more(|samples| dropped(samples, "malformed")), 1.0);
+    let asked = more(|samples| {
+        let retries = samples.sum("tidegate_quic_replies_total", &[("type", "retry")]);
+        retries.expect("they are counted") + dropped(samples, "rate_limited")
+    });
+    assert_eq!(asked, (pace.sent - invalid - 1) as f64);
     assert!(gateway.admin().connections("").await.is_empty());
-    client.send(&second).await;
-    assert!(client.is_answered().await, "an honest token still counts");
+    given.was_only_asked();
+
+    let honest = Given::to(Ipv4Addr::LOCALHOST, &replay, &gateway).await;
+    honest.send(&replay, &honest.id, &honest.token).await;
+    eventually("an honest token still counts", || async {
+        let begun = accepted(&gateway.dataplane_metrics().await) - accepted(&after);
+        (begun == 1.0).then_some(())
+    })
+    .await;
 }
 
-/// The same Initial, as far as it has one, with another token and the length that fits.
-fn with_token(initial: &[u8], token: &[u8]) -> Vec<u8> {
-    let (begin, length) = crate::resume::token_of(initial);
-    let before = begin - if length < 64 { 1 } else { 2 };
-    let mut datagram = initial[..before].to_vec();
-    datagram.extend((0x4000 | token.len() as u16).to_be_bytes());
-    datagram.extend_from_slice(token);
-    let rest = 1200_usize.saturating_sub(datagram.len() + 2).max(100);
-    datagram.extend((0x4000 | rest as u16).to_be_bytes());
-    datagram.resize(datagram.len() + rest, 0x5a);
-    datagram
+/// What [`row_02_no_token_but_the_one_that_was_given_opens_anything`] tries in place of a token.
+fn forgeries(token: &[u8]) -> Vec<Vec<u8>> {
+    let changed = (0..token.len()).map(|at| {
+        let mut forged = token.to_vec();
+        forged[at] ^= 0x80;
+        forged
+    });
+    let cut = (0..token.len()).map(|length| token[..length].to_vec());
+    let key = &token[..KEY_NUMBER];
+    // Behind the key's number, behind nothing, and behind the whole token.
+    let noise = [key, &[], token].map(|begin| {
+        (begin.len() + 1..LONGEST_TOKEN).map(|length| {
+            let mut forged = begin.to_vec();
+            forged.resize(length, 0xa5);
+            forged
+        })
+    });
+    changed
+        .chain(cut)
+        .chain(noise.into_iter().flatten())
+        .collect()
+}
+
+/// Whether it has the form of a token, and the number of the key that `token` was made with:
+/// `key (4) | time (8) | a connection ID of up to 20 bytes | code (32)`.
+fn names_its_key(forged: &[u8], token: &[u8]) -> bool {
+    let shortest = KEY_NUMBER + 8 + 32;
+    (shortest..=shortest + 20).contains(&forged.len())
+        && forged[..KEY_NUMBER] == token[..KEY_NUMBER]
+}
+
+/// A Retry, and the socket that it was sent to.
+struct Given {
+    socket: UdpSocket,
+    server: SocketAddr,
+    /// That the server chose.
+    id: Vec<u8>,
+    token: Vec<u8>,
+}
+
+impl Given {
+    async fn to(address: Ipv4Addr, replay: &Replay, gateway: &Gateway) -> Self {
+        let (socket, server) = (socket(address).await, gateway.https);
+        let flight = replay.flight();
+        assert_eq!(flight.len(), 1, "it has room for a token");
+        let sent = socket.send_to(&flight[0], server).await;
+        sent.expect("loopback sends");
+        let mut buffer = vec![0; 2_000];
+        let received = within("a Retry", socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("loopback receives");
+        let header = quiche::Header::from_slice(&mut buffer[..length], 8).expect("it parses");
+        assert_eq!(header.ty, quiche::Type::Retry);
+        Self {
+            socket,
+            server,
+            id: header.scid.to_vec(),
+            token: header.token.expect("a Retry has one"),
+        }
+    }
+
+    /// Sends a first flight to a connection ID with a token.
+    async fn send(&self, replay: &Replay, id: &[u8], token: &[u8]) {
+        for datagram in replay.flight_with_token(id, token) {
+            let sent = self.socket.send_to(&datagram, self.server).await;
+            sent.expect("loopback sends");
+        }
+    }
+
+    /// Nothing but Retries came, as far as they were not lost.
+    fn was_only_asked(&self) {
+        let mut buffer = vec![0; 2_000];
+        while let Ok((length, _)) = self.socket.try_recv_from(&mut buffer) {
+            let header = quiche::Header::from_slice(&mut buffer[..length], 8);
+            assert_eq!(header.expect("it parses").ty, quiche::Type::Retry);
+        }
+    }
 }
 
 /// Row 9: a request in a packet from an address that was not validated. Somebody who can see
