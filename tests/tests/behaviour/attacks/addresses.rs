@@ -7,7 +7,7 @@ use std::{
 
 use tidegate_dataplane::quic::token::RETRY_LIFETIME;
 use tidegate_tests::{
-    Forge, Gateway, Kind, Samples, Upstream, eventually, heavy,
+    Forge, Gateway, H3, Kind, Samples, Upstream, eventually, heavy,
     raw::{Bytes, Level, RawClient, Replay, Twist},
     within,
 };
@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 use super::{Pace, accepted, arrives, dropped, get, network, socket, stream};
 use crate::{hostile::Source, resume::RetryClient};
 
+const PING: u8 = 0x01;
 /// A token begins with the number of its key.
 const KEY_NUMBER: usize = 4;
 /// With a ClientHello beside it, it still fits into a datagram of an ordinary path.
@@ -268,4 +269,120 @@ async fn row_09_a_request_counts_for_the_last_address_that_was_validated() {
         came += length;
     }
     assert!(came <= 3 * 1200, "{came} bytes went to the new address");
+}
+
+/// A network that may not come in. Those whom [`network`] names may.
+const DENIED: [&str; 2] = ["tidegate.dev/deny", "127.77.0.0/16"];
+
+fn denied(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 77, 0, host)
+}
+
+async fn guarded(upstream: &Upstream) -> Gateway {
+    let builder = Gateway::builder().shards(1);
+    builder
+        .tls_option(DENIED[0], DENIED[1])
+        .start(upstream)
+        .await
+}
+
+/// Row 9: who moves to where nobody may come from is refused there, and served again when it
+/// comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_09_a_client_that_moves_into_a_denied_network_is_refused() {
+    let upstream = Upstream::start().await;
+    let gateway = guarded(&upstream).await;
+    let client = H3::connect_alive(&gateway.target(), Duration::from_millis(100)).await;
+    assert_eq!(client.get("/at-home").await.status, 200);
+    let id = gateway.admin().id_from(client.local_address()).await;
+    for (address, status, path) in [
+        (denied(1), 403, "/denied"),
+        (Ipv4Addr::LOCALHOST, 200, "/back"),
+    ] {
+        let socket = std::net::UdpSocket::bind((address, 0)).expect("loopback binds");
+        let rebound = client.endpoint.rebind(socket);
+        rebound.expect("the runtime takes it");
+        validated(&gateway, &id, client.local_address()).await;
+        assert_eq!(client.get(path).await.status, status, "from {address}");
+    }
+    assert!(upstream.seen_at("/denied").is_empty());
+    assert_eq!(upstream.seen_at("/back").len(), 1);
+}
+
+/// Waits until this is the client's address.
+async fn validated(gateway: &Gateway, id: &str, address: SocketAddr) {
+    eventually("the client's address is validated", || async {
+        let peer = gateway.admin().connection(id).await["peer_address"].take();
+        (peer == address.to_string()).then_some(())
+    })
+    .await;
+}
+
+/// Row 9: a packet that somebody sends in a client's name, from where nobody may come from,
+/// takes nothing from the client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_09_a_packet_from_a_denied_network_refuses_nobody() {
+    let upstream = Upstream::start().await;
+    let gateway = guarded(&upstream).await;
+    let target = gateway.target();
+    let tls = target.tls.clone().expect("it has TLS");
+    let mut client = RawClient::begin(&target, tls, Twist::default()).await;
+    assert!(client.handshake(Duration::from_secs(10)).await);
+    let thief = socket(denied(2)).await;
+    let request = stream(0, 0, &get(&target, "/spoofed"), true);
+    client.fire_from(&thief, Level::OneRtt, request).await;
+    arrives(&mut client, &upstream, "/spoofed").await;
+    let request = stream(4, 0, &get(&target, "/honest"), true);
+    client.send(Level::OneRtt, request).await;
+    assert_eq!(answer(&mut client, 4).await, 200);
+    assert_eq!(answer(&mut client, 0).await, 200);
+}
+
+/// Row 9: a packet that seems to come from where everybody may come from opens nothing to
+/// those who may not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_09_a_packet_from_an_allowed_network_admits_nobody() {
+    let upstream = Upstream::start().await;
+    let gateway = guarded(&upstream).await;
+    let target = gateway.target();
+    let tls = target.tls.clone().expect("it has TLS");
+    let home = network(3, 1);
+    let mut client = RawClient::begin_from(home, &target, tls, Twist::default()).await;
+    assert!(client.handshake(Duration::from_secs(10)).await);
+    let connections = gateway.admin().connections("").await;
+    let id = connections[0]["id"].as_str().expect("a string").to_owned();
+    let elsewhere = socket(denied(3)).await;
+    let address = elsewhere.local_addr().expect("it is bound");
+    client.move_to(elsewhere).await;
+    client.send(Level::OneRtt, vec![PING]).await;
+    tokio::select! {
+        () = validated(&gateway, &id, address) => {}
+        () = client.stay(Duration::from_secs(60)) => panic!("its address was never validated"),
+    }
+    let request = stream(0, 0, &get(&target, "/denied"), true);
+    client.send(Level::OneRtt, request).await;
+    assert_eq!(answer(&mut client, 0).await, 403);
+
+    let pretended = socket(network(3, 9)).await;
+    let request = stream(4, 0, &get(&target, "/spoofed"), true);
+    client.fire_from(&pretended, Level::OneRtt, request).await;
+    // The answer goes where the request came from, until there is more from here.
+    client.stay(Duration::from_millis(200)).await;
+    client.send(Level::OneRtt, vec![PING]).await;
+    assert_eq!(answer(&mut client, 4).await, 403);
+    let request = stream(8, 0, &get(&target, "/denied"), true);
+    client.send(Level::OneRtt, request).await;
+    assert_eq!(answer(&mut client, 8).await, 403);
+    assert!(upstream.seen().is_empty());
+}
+
+/// The status on a stream, when it has come.
+async fn answer(client: &mut RawClient, stream: u64) -> u16 {
+    for _ in 0..1_000 {
+        if let Some(status) = client.status(stream) {
+            return status;
+        }
+        client.stay(Duration::from_millis(20)).await;
+    }
+    panic!("stream {stream} was never answered")
 }
