@@ -12,6 +12,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 
 mod attack;
+mod cancel;
 mod ech;
 mod h3;
 pub mod raw;
@@ -20,6 +21,7 @@ mod tcp;
 pub use attack::{
     HostileRun, attack, attack_bare, data_frame, fields, request_fields, stream_bytes,
 };
+pub use cancel::{Cancel, Revocable};
 pub use h3::{Download, H3};
 pub use tcp::{Tcp, Wire};
 

@@ -26,8 +26,9 @@ mod upstream;
 pub use admin::{Admin, Close, Events};
 pub use authority::{Authority, Identity};
 pub use client::{
-    Answer, Body, Download, H3, HostileRun, Target, Tcp, Wire, attack, attack_bare, body_of,
-    data_frame, empty, fields, raw, request_fields, stream_body, stream_bytes,
+    Answer, Body, Cancel, Download, H3, HostileRun, Revocable, Target, Tcp, Wire, attack,
+    attack_bare, body_of, data_frame, empty, fields, raw, request_fields, stream_body,
+    stream_bytes,
 };
 pub use datagrams::{Forge, Kind};
 pub use echo::{EchoServer, Noted, Notes, Policy};

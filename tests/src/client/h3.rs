@@ -26,7 +26,7 @@ pub struct H3 {
     pub endpoint: Endpoint,
     pub connection: quinn::Connection,
     sender: SendRequest<OpenStreams, Bytes>,
-    target: Target,
+    pub(super) target: Target,
     driver: JoinHandle<()>,
     leaving: Arc<Notify>,
 }
