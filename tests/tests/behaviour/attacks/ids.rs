@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use tidegate_tests::{
     Gateway, Target, Upstream, eventually, heavy,
-    raw::{Bytes, ConnectionClose, Level, RawClient, Replay, Twist},
+    raw::{Bytes, Level, RawClient, Replay, Twist},
 };
 
 use super::{Pace, SLACK, apart, arrives, bytes, get, network, received, socket, stream, taken};
 
+/// RFC 9000 20.1.
+const CONNECTION_ID_LIMIT_ERROR: u64 = 0x09;
 const PING: u8 = 0x01;
 const NEW_CONNECTION_ID: u64 = 0x18;
 const PATH_CHALLENGE: u64 = 0x1a;
@@ -20,41 +22,85 @@ async fn established(target: &Target) -> RawClient {
     client
 }
 
-/// Row 7, at a tenth: 100,000 connection IDs, each of which retires the one before, for a
-/// server whose RETIRE_CONNECTION_ID frames are never acknowledged.
+/// Row 7, at a tenth: 100,000 connection IDs, each of which retires the one before. All are
+/// taken from a client that acknowledges, and the last ones cost what the first ones did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_07_a_flood_of_connection_ids_is_bounded() {
+async fn row_07_a_flood_of_connection_ids_costs_the_same_at_its_end() {
+    const ROUNDS: u64 = 10;
     let _alone = heavy().await;
     let upstream = Upstream::start().await;
     let mut gateway = apart().start(&upstream).await;
     let target = gateway.target();
     let mut client = established(&target).await;
-    let before = gateway.dataplane_process().memory();
-    let cpu = gateway.dataplane_process().cpu();
-    let (mut sequence, mut close) = (1_u64, None::<ConnectionClose>);
-    while sequence < 100_000 && close.is_none() {
-        for _ in 0..20 {
-            let frames = (sequence..sequence + 30).fold(Bytes::new(), |frames, number| {
-                let id = number.to_be_bytes();
-                frames
-                    .numbers(&[NEW_CONNECTION_ID, number, number])
-                    .bytes(&[8])
-                    .bytes(&id)
-                    .bytes(&[id, id].concat())
-            });
-            sequence += 30;
-            client.fire(Level::OneRtt, frames.done()).await;
+    let memory = gateway.dataplane_process().memory();
+    let mut pace = Pace::begin(&gateway).await;
+    let mut cpu = Vec::new();
+    let mut sequence = 1;
+    for round in 1..=ROUNDS {
+        let begin = gateway.dataplane_process().cpu();
+        while sequence < round * IDS / ROUNDS {
+            client.fire(Level::OneRtt, more_ids(&mut sequence)).await;
+            pace.sent(&gateway).await;
+            // Otherwise there are more to be retired at once than it remembers.
+            client.stay(Duration::from_millis(1)).await;
         }
-        close = client.closed_silently(Duration::from_millis(5)).await;
+        cpu.push(gateway.dataplane_process().cpu() - begin);
     }
-    let grown = gateway.dataplane_process().memory().saturating_sub(before);
-    assert!(
-        grown <= SLACK,
-        "{grown} bytes after {sequence} IDs: {close:?}"
-    );
+    pace.taken(&gateway).await;
+    let close = client.closed(Duration::from_millis(200)).await;
+    assert_eq!(close, None, "it keeps to the rules");
+    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
+    assert!(grown <= SLACK, "{grown} bytes");
+    let [early, late] = [&cpu[..3], &cpu[7..]].map(|rounds| rounds.iter().sum::<Duration>());
+    assert!(late <= 3 * early, "{cpu:?}");
+    let spent: Duration = cpu.iter().sum();
+    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
+    let request = stream(0, 0, &get(&target, "/after"), true);
+    client.send(Level::OneRtt, request).await;
+    arrives(&mut client, &upstream, "/after").await;
+}
+
+/// Row 7: of a server whose RETIRE_CONNECTION_ID frames are never acknowledged, more than it
+/// may send in all. It remembers so many that are to be retired, and then closes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_07_connection_ids_that_cannot_be_retired_close_the_connection() {
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let mut gateway = apart().start(&upstream).await;
+    let mut client = established(&gateway.target()).await;
+    let memory = gateway.dataplane_process().memory();
+    let cpu = gateway.dataplane_process().cpu();
+    let mut pace = Pace::begin(&gateway).await;
+    let (mut sequence, mut close) = (1, None);
+    while sequence < IDS && close.is_none() {
+        client.fire(Level::OneRtt, more_ids(&mut sequence)).await;
+        pace.sent(&gateway).await;
+        close = client.closed_silently(Duration::from_millis(1)).await;
+    }
+    let code = close.map(|close| close.code);
+    assert_eq!(code, Some(CONNECTION_ID_LIMIT_ERROR), "after {sequence}");
+    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
+    assert!(grown <= SLACK, "{grown} bytes after {sequence} IDs");
     let spent = gateway.dataplane_process().cpu() - cpu;
-    assert!(spent < Duration::from_secs(20), "it took {spent:?}");
+    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
     assert_eq!(gateway.h3().await.get("/").await.status, 200);
+}
+
+const IDS: u64 = 100_000;
+
+/// Frames of a packet with the next connection IDs, each of which retires those before.
+fn more_ids(sequence: &mut u64) -> Vec<u8> {
+    let first = *sequence;
+    *sequence += 30;
+    let frames = (first..*sequence).fold(Bytes::new(), |frames, number| {
+        let id = number.to_be_bytes();
+        frames
+            .numbers(&[NEW_CONNECTION_ID, number, number])
+            .bytes(&[8])
+            .bytes(&id)
+            .bytes(&[id, id].concat())
+    });
+    frames.done()
 }
 
 /// Row 8, at a tenth: 100,000 challenges, whose answers are never acknowledged. Each packet
