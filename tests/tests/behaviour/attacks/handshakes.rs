@@ -2,13 +2,14 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tidegate_tests::{
     Forge, Gateway, Kind, Upstream, eventually, heavy,
     raw::{Bytes, Level, RawClient, Replay, Twist, initial},
 };
 use tokio::net::UdpSocket;
 
-use super::{SLACK, apart, dropped, half_open, received, socket, taken};
+use super::{Pace, SLACK, accepted, apart, dropped, half_open, network, received, socket, taken};
 
 /// RFC 9000 20.1.
 const PROTOCOL_VIOLATION: u64 = 0x0a;
@@ -136,7 +137,7 @@ async fn row_05_junk_before_a_handshake_leaves_no_memory_behind() {
     );
 }
 
-/// Row 6: every truncation of a true first flight, and transport parameters of noise.
+/// Row 6: every truncation of a true first flight, and transport parameters that are none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_06_malformed_first_packets_do_not_end_the_process() {
     let _alone = heavy().await;
@@ -146,21 +147,21 @@ async fn row_06_malformed_first_packets_do_not_end_the_process() {
     let replay = Replay::new(&target);
     let source = socket(Ipv4Addr::LOCALHOST).await;
     let whole = replay.flight().remove(0);
+    let mut pace = Pace::begin(&gateway).await;
     for length in 0..whole.len() {
         let sent = source.send_to(&whole[..length], gateway.https).await;
         sent.expect("loopback sends");
+        pace.sent(&gateway).await;
     }
-    // Truncated inside, and padded to a full datagram again.
+    // Truncated on its way, and padded to a full datagram again.
     for length in (0..1_100).step_by(7) {
         let mut hello = replay.flight().remove(0);
         hello[length..].fill(0);
         let sent = source.send_to(&hello, gateway.https).await;
         sent.expect("loopback sends");
-        let frames = vec![length as u8; 100 + length % 900];
-        let noise = initial(&[length as u8; 8], &[1; 8], 0, frames);
-        let sent = source.send_to(&noise, gateway.https).await;
-        sent.expect("loopback sends");
+        pace.sent(&gateway).await;
     }
+    pace.taken(&gateway).await;
     let twists: [fn(&mut tidegate_tests::raw::Parameters); 4] = [
         |parameters| parameters.clear(),
         |parameters| {
@@ -184,6 +185,133 @@ async fn row_06_malformed_first_packets_do_not_end_the_process() {
     }
     assert_eq!(gateway.h3().await.get("/").await.status, 200);
     assert!(gateway.dataplane_process().lives());
+}
+
+/// Row 6: first packets that are sealed as they should be, with what no client says in them.
+/// Each begins a handshake, so that its frames, its ClientHello or its transport parameters are
+/// read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_06_sealed_nonsense_does_not_end_the_process() {
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let builder = apart().tls_option("tidegate.dev/retry", "never");
+    let mut gateway = builder.start(&upstream).await;
+    let mut random = StdRng::seed_from_u64(6);
+    let replay = Replay::new(&gateway.target());
+    let mut packets = cut_hellos(replay.hello());
+    packets.extend(changed_hellos(replay.hello(), &mut random));
+    packets.extend(noisy_parameters(replay.hello(), &mut random));
+    packets.extend(noisy_frames(replay.hello(), &mut random));
+    let mut sources = Vec::new();
+    for index in 0..100 {
+        sources.push(socket(network(index, 1)).await);
+    }
+    let mut pace = Pace::begin(&gateway).await;
+    for (index, frames) in packets.iter().enumerate() {
+        let id = (index as u64).to_be_bytes();
+        let datagram = initial(&id, &[1; 8], 0, frames.clone());
+        let source = &sources[index % sources.len()];
+        let sent = source.send_to(&datagram, gateway.https).await;
+        sent.expect("loopback sends");
+        pace.sent(&gateway).await;
+    }
+    let samples = pace.taken(&gateway).await;
+    let began = accepted(&samples) - accepted(&pace.before);
+    assert_eq!(began, packets.len() as f64, "each of them was let in");
+    eventually("the handshakes are given up", || async {
+        let samples = gateway.dataplane_metrics().await;
+        (half_open(&samples, "unvalidated") == 0.0).then_some(())
+    })
+    .await;
+    // What its connection ID does not open is not answered at all.
+    let mut answers = 0;
+    for source in &sources {
+        while source.try_recv(&mut [0; 2_000]).is_ok() {
+            answers += 1;
+        }
+    }
+    assert!(answers > packets.len() / 2, "{answers} answers");
+    let after = gateway.dataplane_metrics().await;
+    let by_tls = [("error_type", "tls")];
+    let refused = after.sum("tidegate_quic_handshakes_failed_total", &by_tls);
+    assert!(refused > Some(200.0), "TLS refused {refused:?}");
+    // A panic ends a connection's task, and nothing else.
+    let by_abort = [("tidegate_closed_by", "abort")];
+    let aborted = after.sum("tidegate_quic_connections_closed_total", &by_abort);
+    eprintln!("{aborted:?}");
+    assert_eq!(aborted, Some(0.0), "no connection broke");
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+    assert!(gateway.dataplane_process().lives());
+}
+
+fn crypto(message: &[u8]) -> Vec<u8> {
+    let head = Bytes::new().numbers(&[CRYPTO, 0, message.len() as u64]);
+    head.bytes(message).done()
+}
+
+/// A ClientHello that ends early, with and without its header saying so.
+fn cut_hellos(hello: &[u8]) -> Vec<Vec<u8>> {
+    let short = (0..hello.len())
+        .step_by(3)
+        .map(|length| crypto(&hello[..length]));
+    let shortened = (4..hello.len()).map(|length| {
+        let mut cut = hello[..length].to_vec();
+        cut[1..4].copy_from_slice(&(length as u32 - 4).to_be_bytes()[1..]);
+        crypto(&cut)
+    });
+    short.chain(shortened).collect()
+}
+
+/// A ClientHello of which one byte is another one.
+fn changed_hellos(hello: &[u8], random: &mut StdRng) -> Vec<Vec<u8>> {
+    let changed = (0..hello.len()).map(|at| {
+        let mut changed = hello.to_vec();
+        changed[at] ^= random.random_range(1..=255);
+        crypto(&changed)
+    });
+    changed.collect()
+}
+
+/// A ClientHello with transport parameters of noise, and with its own ones of which a few bytes
+/// are others.
+fn noisy_parameters(hello: &[u8], random: &mut StdRng) -> Vec<Vec<u8>> {
+    // quic_transport_parameters (RFC 9001 8.2), which begins with max_idle_timeout.
+    let at = hello.windows(2).position(|id| id == [0x00, 0x39]);
+    let at = at.expect("it has transport parameters") + 2;
+    let length = usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
+    let parameters = at + 2..at + 2 + length;
+    let noisy = (0..300).map(|turn| {
+        let mut noisy = hello.to_vec();
+        let parameters = &mut noisy[parameters.clone()];
+        if turn % 3 == 0 {
+            random.fill(parameters);
+        } else {
+            for _ in 0..turn % 5 + 1 {
+                parameters[random.random_range(0..length)] = random.random();
+            }
+        }
+        crypto(&noisy)
+    });
+    noisy.collect()
+}
+
+/// Each kind of frame with noise behind it, and noise alone, half of them after a ClientHello.
+fn noisy_frames(hello: &[u8], random: &mut StdRng) -> Vec<Vec<u8>> {
+    let kinds = (0..=0x31)
+        .flat_map(|kind| [Some(kind); 6])
+        .chain([None; 100]);
+    let frames = kinds.enumerate().map(|(turn, kind): (usize, Option<u8>)| {
+        let mut noise = vec![0; random.random_range(1..500)];
+        random.fill(&mut noise[..]);
+        let mut frames = match turn % 2 {
+            0 => crypto(hello),
+            _ => Vec::new(),
+        };
+        frames.extend(kind);
+        frames.extend(noise);
+        frames
+    });
+    frames.collect()
 }
 
 /// Row 29: a ClientHello with a post-quantum share takes two Initials, which come in either
