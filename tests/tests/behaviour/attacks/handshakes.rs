@@ -53,12 +53,22 @@ async fn row_04_crypto_data_beyond_the_buffer_closes_the_connection() {
     assert_eq!(gateway.h3().await.get("/").await.status, 200);
 }
 
-/// Row 4: CRYPTO data that comes one byte at a time, with gaps. So many pieces are kept and no
-/// more.
+/// So many pieces of CRYPTO data with gaps between them are kept.
+const KEPT: usize = 256;
+
+/// CRYPTO data of a byte at each offset.
+fn pieces(offsets: &[u64]) -> Vec<u8> {
+    let frames = offsets.iter().fold(Bytes::new(), |frames, offset| {
+        frames.numbers(&[CRYPTO, *offset, 1]).bytes(&[0])
+    });
+    frames.done()
+}
+
+/// Row 4: CRYPTO data that comes one byte at a time, with gaps, after the handshake. So many
+/// pieces are kept and no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_04_crypto_data_with_gaps_takes_bounded_memory() {
-    const CONNECTIONS: u64 = 20;
-    const KEPT: usize = 256;
+    const CONNECTIONS: u64 = 200;
     let _alone = heavy().await;
     let upstream = Upstream::start().await;
     let mut gateway = apart().start(&upstream).await;
@@ -72,16 +82,10 @@ async fn row_04_crypto_data_with_gaps_takes_bounded_memory() {
     }
     let before = gateway.dataplane_process().memory();
     let offsets: Vec<u64> = (1..1 << 16).step_by(2).take(KEPT + 1).collect();
-    let frames = |offsets: &[u64]| {
-        let frames = offsets.iter().fold(Bytes::new(), |frames, offset| {
-            frames.numbers(&[CRYPTO, *offset, 1]).bytes(&[0])
-        });
-        frames.done()
-    };
     let (kept, beyond) = offsets.split_at(KEPT);
     for client in &mut clients {
         for chunk in kept.chunks(160) {
-            client.fire(Level::OneRtt, frames(chunk)).await;
+            client.fire(Level::OneRtt, pieces(chunk)).await;
         }
         let close = client.closed(Duration::from_millis(50)).await;
         assert_eq!(close, None, "it is within the limit");
@@ -92,10 +96,42 @@ async fn row_04_crypto_data_with_gaps_takes_bounded_memory() {
     let most = CONNECTIONS * (1 << 16) + SLACK;
     assert!(grown <= most, "{grown} bytes");
     for client in &mut clients {
-        client.fire(Level::OneRtt, frames(beyond)).await;
+        client.fire(Level::OneRtt, pieces(beyond)).await;
         let close = client.closed(Duration::from_secs(10)).await;
         assert_eq!(close.map(|close| close.code), Some(PROTOCOL_VIOLATION));
     }
+}
+
+/// Row 4: the same in first packets, of handshakes that never go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_04_half_open_handshakes_with_gaps_take_bounded_memory() {
+    const HANDSHAKES: usize = 250;
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let builder = apart().tls_option("tidegate.dev/retry", "never");
+    let mut gateway = builder.start(&upstream).await;
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+    let before = gateway.dataplane_process().memory();
+    let mut pace = Pace::begin(&gateway).await;
+    // With gaps to begin with, so that TLS has nothing to read.
+    let offsets: Vec<u64> = (1..1 << 16).step_by(2).take(KEPT).collect();
+    for index in 0..HANDSHAKES {
+        let source = socket(network(index, 1)).await;
+        let id = (index as u64).to_be_bytes();
+        for (number, chunk) in offsets.chunks(200).enumerate() {
+            let datagram = initial(&id, &[1; 8], number as u64, pieces(chunk));
+            let sent = source.send_to(&datagram, gateway.https).await;
+            sent.expect("loopback sends");
+            pace.sent(&gateway).await;
+        }
+    }
+    let samples = pace.taken(&gateway).await;
+    let waiting = half_open(&samples, "unvalidated");
+    let grown = gateway.dataplane_process().memory().saturating_sub(before);
+    assert_eq!(waiting, HANDSHAKES as f64, "all of them wait");
+    let most = HANDSHAKES as u64 * (1 << 16) + SLACK;
+    assert!(grown <= most, "{grown} bytes");
+    assert_eq!(gateway.h3().await.get("/").await.status, 200);
 }
 
 /// Row 5, at a hundredth: 100,000 datagrams of nothing but junk, coalesced and not.
