@@ -85,8 +85,22 @@ impl Process {
 
     /// Resident memory, bytes.
     pub fn memory(&self) -> u64 {
+        self.bytes("VmRSS:")
+    }
+
+    /// The most that it had since [`forget_peak`](Self::forget_peak), or ever.
+    pub fn peak(&self) -> u64 {
+        self.bytes("VmHWM:")
+    }
+
+    /// What it has now is the most from here on (proc_pid_clear_refs(5)).
+    pub fn forget_peak(&self) {
+        std::fs::write(self.path("clear_refs"), "5").expect("the process is ours");
+    }
+
+    fn bytes(&self, field: &str) -> u64 {
         let status = self.read("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kibibytes = line.and_then(|rest| rest.split_whitespace().next());
         let kibibytes: u64 = kibibytes
             .and_then(|number| number.parse().ok())
