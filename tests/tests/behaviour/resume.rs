@@ -83,15 +83,6 @@ async fn sessions_resume_after_a_restart_of_both_planes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_of_one_host_name_does_not_open_another() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
-    visit(&gateway, &gateway.target().named("a.site.test")).await;
-    let facts = visit(&gateway, &gateway.target().named("b.site.test")).await;
-    assert_eq!(facts["tls"]["resumed"], false, "{facts}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn early_data_is_neither_offered_nor_taken() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
