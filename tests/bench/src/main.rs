@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tidegate_bench::{
     report::Results,
-    scenario::{self, Effort},
-    server::{self, Kind, Tools},
+    scenario::{self, Effort, Scenario},
+    server::{self, Kind, Server, Site, Tools},
 };
 
 #[derive(Parser)]
@@ -63,7 +63,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Run(run) => run.run(),
         What::Table { results } => {
-            print!("{}", Results::read(&results)?.table());
+            let results = Results::read(&results)?;
+            print!("{}\n{}", results.table(), results.verdict());
             Ok(())
         }
         What::Compare { before, after } => {
@@ -98,63 +99,45 @@ impl Run {
             runs: self.runs,
             idle_connections: self.idle_connections,
         };
-        let scenarios: Vec<_> = scenario::ALL
+        let scenarios: Vec<&Scenario> = scenario::ALL
             .iter()
             .filter(|scenario| {
                 self.only.is_empty() || self.only.iter().any(|only| scenario.name.starts_with(only))
             })
             .collect();
+        let mut fleet = Vec::new();
         for kind in Kind::ALL {
             if !self.servers.is_empty() && !self.servers.contains(&kind) {
                 continue;
             }
             (results.servers).insert(kind.name().to_owned(), kind.version(&tools)?);
-            let mut site = server::site(&home.path().join(kind.name()), origin)?;
-            let mut server = kind.start(&tools, &site)?;
-            for (index, scenario) in scenarios.iter().enumerate() {
-                if !scenario.suits(kind) || scenario.comes_along() {
-                    continue;
-                }
-                if scenario.wants_fresh_server() {
-                    drop(server);
-                    site.idle_timeout = scenario.idle_timeout();
-                    server = kind.start(&tools, &site)?;
-                } else {
-                    let warm_up = Effort {
-                        seconds: 1,
-                        ..effort
-                    };
-                    // What fails here fails below, where it is told.
-                    let _warm = scenario.run(&tools, &mut server, warm_up);
-                }
-                let runs = if scenario.wants_fresh_server() {
-                    1
-                } else {
-                    effort.runs
-                };
-                for run in 0..runs {
-                    match scenario.run(&tools, &mut server, effort) {
-                        Ok((number, along)) => {
-                            let next = scenarios.get(index + 1);
-                            let next = next.filter(|next| next.comes_along()).zip(along);
-                            for (row, number) in [(scenario, number)].into_iter().chain(next) {
-                                eprintln!(
-                                    "{:<13} {:<13} {number:9.2} {}",
-                                    kind.name(),
-                                    row.name,
-                                    row.unit
-                                );
-                                results.add(row.name, kind, number);
+            let site = server::site(&home.path().join(kind.name()), origin)?;
+            fleet.push(Stand::new(kind, site));
+        }
+        for (index, scenario) in scenarios.iter().enumerate() {
+            if scenario.comes_along() {
+                continue;
+            }
+            let along = scenarios.get(index + 1).filter(|next| next.comes_along());
+            // In turn, so that what the machine does meanwhile is everybody's.
+            for run in 0..effort.runs {
+                for stand in fleet.iter_mut().filter(|stand| scenario.suits(stand.kind)) {
+                    match stand.run(&tools, scenario, effort, run == 0) {
+                        Ok((number, second)) => {
+                            let second = along.copied().zip(second);
+                            for (row, number) in [(*scenario, number)].into_iter().chain(second) {
+                                let (server, unit) = (stand.kind.name(), row.unit);
+                                eprintln!("{server:<13} {:<13} {number:9.2} {unit}", row.name);
+                                results.add(row.name, stand.kind, number);
                             }
                         }
                         Err(error) => {
+                            let server = stand.kind.name();
                             eprintln!(
-                                "{:<13} {:<13} run {run} failed: {error:#}",
-                                kind.name(),
+                                "{server:<13} {:<13} run {run} failed: {error:#}",
                                 scenario.name
                             );
-                            drop(server);
-                            server = kind.start(&tools, &site)?;
+                            stand.server = None;
                         }
                     }
                 }
@@ -163,8 +146,63 @@ impl Run {
                 results.write(json)?;
             }
         }
-        println!("{}", results.table());
+        println!("{}\n{}", results.table(), results.verdict());
         Ok(())
+    }
+}
+
+/// A server that is up, unless it was just stopped.
+struct Stand {
+    kind: Kind,
+    site: Site,
+    server: Option<Server>,
+    /// No load came to it so far.
+    cold: bool,
+}
+
+impl Stand {
+    fn new(kind: Kind, site: Site) -> Self {
+        Self {
+            kind,
+            site,
+            server: None,
+            cold: true,
+        }
+    }
+
+    /// One run, on a server that is as the scenario wants it: warm, or new.
+    fn run(
+        &mut self,
+        tools: &Tools,
+        scenario: &Scenario,
+        effort: Effort,
+        first: bool,
+    ) -> anyhow::Result<(f64, Option<f64>)> {
+        let fresh = scenario.wants_fresh_server();
+        let idle_timeout = scenario.idle_timeout();
+        if fresh || self.site.idle_timeout != idle_timeout {
+            self.server = None;
+        }
+        self.site.idle_timeout = idle_timeout;
+        self.cold |= self.server.is_none() || first;
+        let server = match &mut self.server {
+            Some(server) => server,
+            none => none.insert(self.kind.start(tools, &self.site)?),
+        };
+        if !fresh && std::mem::take(&mut self.cold) {
+            let warm_up = Effort {
+                seconds: 1,
+                ..effort
+            };
+            // What fails here fails below, where it is told.
+            let _warm = scenario.run(tools, server, warm_up);
+        }
+        let number = scenario.run(tools, server, effort);
+        if fresh {
+            // Its connections are nobody else's burden.
+            self.server = None;
+        }
+        number
     }
 }
 

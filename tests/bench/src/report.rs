@@ -7,6 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::{scenario, server::Kind};
 
+/// What Tidegate is to cost.
+struct Aim {
+    row: &'static str,
+    most: f64,
+    /// As a part of what a peer costs; in the row's own unit.
+    of: Option<Kind>,
+}
+
+const fn aim(row: &'static str, most: f64, of: Option<Kind>) -> Aim {
+    Aim { row, most, of }
+}
+
+const AIMS: &[Aim] = &[
+    aim("h3-50x1", 0.25, Some(Kind::Envoy)),
+    aim("h3-50x10", 0.25, Some(Kind::Envoy)),
+    aim("h3-50x1", 1.5, Some(Kind::TokioQuiche)),
+    aim("h3-50x10", 1.5, Some(Kind::TokioQuiche)),
+    aim("h3-down", 0.6, Some(Kind::Envoy)),
+    aim("h3-up", 0.6, Some(Kind::Envoy)),
+    aim("handshake", 0.8, Some(Kind::TokioQuiche)),
+    aim("idle", 32.0, None),
+    aim("h1-50x1", 1.0, Some(Kind::Envoy)),
+    aim("h2-50x10", 1.0, Some(Kind::Envoy)),
+    aim("h1-down", 1.0, Some(Kind::Envoy)),
+    aim("h2-down", 1.0, Some(Kind::Envoy)),
+];
+
 /// What a run of everything found.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
@@ -66,6 +93,9 @@ impl Results {
             for server in &servers {
                 let cell = match self.runs(scenario.name, *server) {
                     None => "–".to_owned(),
+                    Some([once]) if *server == Kind::Tidegate => {
+                        format!("**{}**", number(*once))
+                    }
                     Some(runs) if *server == Kind::Tidegate => {
                         let (low, high) = spread(runs);
                         let (low, high) = (number(low), number(high));
@@ -81,6 +111,38 @@ impl Results {
                 let _ = write!(table, " {cell} |");
             }
             table.push('\n');
+        }
+        table
+    }
+
+    /// Which aims are reached, in Markdown.
+    pub fn verdict(&self) -> String {
+        let mut table = String::new();
+        for Aim { row, most, of } in AIMS {
+            let Some(ours) = self.runs(row, Kind::Tidegate).map(median) else {
+                continue;
+            };
+            let Some(title) = scenario::ALL.iter().find(|it| it.name == *row) else {
+                continue;
+            };
+            let (title, unit) = (title.title, title.unit);
+            let (aim, measured) = match of {
+                None => (format!("at most {most} {unit}"), ours),
+                Some(peer) => {
+                    let Some(theirs) = self.runs(row, *peer).map(median) else {
+                        continue;
+                    };
+                    let aim = format!("at most {most} of {}'s", peer.name());
+                    (aim, ours / theirs)
+                }
+            };
+            // As it is shown.
+            let reached = (measured * 100.0).round() / 100.0 <= *most;
+            let reached = if reached { "reached" } else { "not reached" };
+            if table.is_empty() {
+                table.push_str("| aim | measured | |\n|---|---|---|\n");
+            }
+            let _ = writeln!(table, "| {title}: {aim} | {measured:.2} | {reached} |");
         }
         table
     }

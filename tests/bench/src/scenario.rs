@@ -36,8 +36,11 @@ enum What {
     Idle,
     /// CPU for each request over so many connections.
     Spread(usize),
-    /// Handshakes of honest clients beside a flood.
+    /// Handshakes of honest clients beside a flood, and how long they take: the next row.
     Flood,
+    FloodNinetyNinth,
+    /// Requests of connections that were there before the flood.
+    FloodServed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +200,18 @@ pub const ALL: &[Scenario] = &[
         "% of 25 a second",
         What::Flood,
     ),
+    row(
+        "flood-p99",
+        "handshake beside 10,000 Initials/s from nowhere",
+        "ms, 99th percentile",
+        What::FloodNinetyNinth,
+    ),
+    row(
+        "flood-served",
+        "HTTP/3 requests beside 10,000 Initials/s from nowhere, 50 connections",
+        "% of 1,000 a second",
+        What::FloodServed,
+    ),
 ];
 
 impl Scenario {
@@ -211,7 +226,10 @@ impl Scenario {
 
     /// Whether a run leaves the server in another state than it found it.
     pub fn wants_fresh_server(&self) -> bool {
-        matches!(self.what, What::Idle | What::Spread(_) | What::Flood)
+        matches!(
+            self.what,
+            What::Idle | What::Spread(_) | What::Flood | What::FloodServed
+        )
     }
 
     /// Seconds after which its server closes what is idle.
@@ -221,7 +239,7 @@ impl Scenario {
 
     /// Whether it is measured along with the row before.
     pub fn comes_along(&self) -> bool {
-        matches!(self.what, What::NinetyNinth)
+        matches!(self.what, What::NinetyNinth | What::FloodNinetyNinth)
     }
 
     /// One number, and that of the row that comes along.
@@ -275,7 +293,9 @@ impl Scenario {
                 let outcome = load::requests(tools, server, &load)?;
                 return Ok((outcome.p50 * 1000.0, Some(outcome.p99 * 1000.0)));
             }
-            What::NinetyNinth => anyhow::bail!("it comes along with the median"),
+            What::NinetyNinth | What::FloodNinetyNinth => {
+                anyhow::bail!("it comes along with the row before")
+            }
             What::Idle => {
                 load::handshakes(tools, server, 100, &[])?;
                 sleep(SETTLE);
@@ -305,22 +325,25 @@ impl Scenario {
                 micros(cpu) / report["answered"].as_f64().unwrap_or(f64::NAN)
             }
             What::Flood => {
-                let seconds = effort.seconds + 3;
-                let flood = [
-                    "flood",
-                    "--rate",
-                    "10000",
-                    "--seconds",
-                    &seconds.to_string(),
-                ];
-                let flood = Background::start(tools, server, &flood)?;
-                sleep(Duration::from_secs(1));
+                let flood = flood(tools, server, effort.seconds + 3)?;
                 let count = 25 * effort.seconds as usize;
                 let honest = ["--rate", "25", "--at-once", "200", "--patience", "2000"];
                 let report = load::try_handshakes(tools, server, count, &honest)?;
-                flood.end()?;
                 eprintln!("    beside the flood: {report}");
-                report["completed"].as_f64().unwrap_or(0.0) * 100.0 / count as f64
+                ebbs(flood)?;
+                let completed = report["completed"].as_f64().unwrap_or(0.0);
+                return Ok((completed * 100.0 / count as f64, report["p99_ms"].as_f64()));
+            }
+            What::FloodServed => {
+                let seconds = LATENCY * effort.seconds;
+                let mut load = steady(Http::Three, 50, 1, effort);
+                load.end = End::Seconds(seconds);
+                load.rate = Some(1_000);
+                load.lossy = true;
+                let flood = flood(tools, server, seconds + 3)?;
+                let outcome = load::requests(tools, server, &load)?;
+                ebbs(flood)?;
+                outcome.answered as f64 / seconds as f64 / 10.0
             }
         };
         Ok((number, None))
@@ -336,7 +359,26 @@ fn steady(http: Http, connections: usize, at_once: usize, effort: Effort) -> Req
         upload: 0,
         end: End::Seconds(effort.seconds),
         rate: None,
+        lossy: false,
     }
+}
+
+/// First packets from nowhere, which come for so many seconds from a second ago on.
+fn flood(tools: &Tools, server: &Server, seconds: u64) -> anyhow::Result<Background> {
+    let (rate, seconds) = (FLOOD.to_string(), seconds.to_string());
+    let arguments = ["flood", "--rate", &rate, "--seconds", &seconds];
+    let flood = Background::start(tools, server, &arguments)?;
+    sleep(Duration::from_secs(1));
+    Ok(flood)
+}
+
+/// The end of a flood, which must have been one.
+fn ebbs(flood: Background) -> anyhow::Result<()> {
+    let report = flood.end()?;
+    let rate = report["sent"].as_f64().zip(report["seconds"].as_f64());
+    let rate = rate.map_or(0.0, |(sent, seconds)| sent / seconds);
+    anyhow::ensure!(rate > 0.95 * FLOOD, "no flood: {report}");
+    Ok(())
 }
 
 /// CPU that the server takes while `load` runs.
@@ -353,6 +395,8 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000_000.0
 }
 
+/// Initials a second from nowhere.
+const FLOOD: f64 = 10_000.0;
 /// Bytes of a large body.
 const BULK: usize = 100_000_000;
 /// How many times as long a run is at a fixed rate: of 1,000 requests a second fewer than one in
