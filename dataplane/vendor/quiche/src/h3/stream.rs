@@ -829,14 +829,22 @@ impl Stream {
 
         let payload_len = self.state_len as u64;
 
-        // TODO: properly propagate frame parsing errors.
-        let frame = frame::Frame::from_bytes(
-            self.frame_type.unwrap(),
-            payload_len,
-            &self.state_buf,
-        )?;
+        let frame_type = self.frame_type.unwrap();
 
-        self.state_transition(State::FrameType, 1, true)?;
+        // A header block is all of its payload, so that the buffer is taken
+        // instead of copied. Usually nothing follows it that would need another.
+        let takes_buf = frame_type == frame::HEADERS_FRAME_TYPE_ID;
+
+        // TODO: properly propagate frame parsing errors.
+        let frame = if takes_buf {
+            frame::Frame::Headers {
+                header_block: std::mem::take(&mut self.state_buf),
+            }
+        } else {
+            frame::Frame::from_bytes(frame_type, payload_len, &self.state_buf)?
+        };
+
+        self.state_transition(State::FrameType, 1, !takes_buf)?;
 
         Ok((frame, payload_len))
     }
@@ -2475,6 +2483,7 @@ mod tests {
         );
         assert_eq!(stream.state, State::FrameType);
 
-        assert_state_buf_props(&stream, 1, 0, MAX_STATE_BUF_ALLOC_SIZE * 64);
+        // The frame has taken the buffer.
+        assert_state_buf_props(&stream, 1, 0, 0);
     }
 }
