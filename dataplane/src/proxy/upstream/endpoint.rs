@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Request, Response, Uri, uri::Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, uri::Scheme};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
@@ -254,7 +254,7 @@ impl Multiplexed {
 struct Kept {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Kept {
@@ -267,10 +267,13 @@ impl Kept {
         if !idempotent || !http_body::Body::is_end_stream(request.body()) {
             return None;
         }
+        let fields = request.headers().iter();
         Some(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers: request.headers().clone(),
+            fields: fields
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
         })
     }
 
@@ -278,7 +281,7 @@ impl Kept {
         let mut request = Box::new(Request::new(RequestBody::empty()));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
+        request.headers_mut().extend(self.fields);
         request
     }
 }

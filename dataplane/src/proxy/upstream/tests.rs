@@ -1,6 +1,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,7 +28,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// An HTTP/1.1 server that says what it is told to, and what it was asked.
 struct Server {
     address: SocketAddr,
-    /// Number of the connection, and request line.
+    /// Number of the connection, and the request's head.
     seen: Rc<RefCell<Vec<(usize, String)>>>,
 }
 
@@ -78,8 +79,7 @@ async fn answer(
                 Ok(_) => {}
             }
         };
-        let line = head.lines().next().unwrap_or_default().to_owned();
-        log.borrow_mut().push((connection, line));
+        log.borrow_mut().push((connection, head));
         let (text, last) = match script(connection, request) {
             Answer(text) => (text, false),
             Last(text) => (text, true),
@@ -256,6 +256,39 @@ async fn a_request_is_sent_again_only_if_it_may_be_repeated() {
             let seen = server.seen.borrow().len();
             assert_eq!(seen, if expected.is_ok() { 3 } else { 2 }, "{method}");
         }
+    };
+    LocalSet::new().run_until(run).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_the_same() {
+    let run = async {
+        let server = Server::start(|connection, request| match (connection, request) {
+            (0, 1) => Close,
+            _ => Answer(OK),
+        });
+        let server = server.await;
+        let client = Client::new(BackendProtocol::Http1);
+        assert!(client.fetch(&[server.address], "GET").await.is_ok());
+        let mut request = request("DELETE", "/a?b=c");
+        for value in ["1", "2"] {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append("x-repeated", value);
+        }
+        request
+            .headers_mut()
+            .insert("te", HeaderValue::from_static("trailers"));
+        assert!(client.send(&[server.address], request).await.is_ok());
+        let seen = server.seen.borrow();
+        let [_, (0, first), (1, again)] = &seen[..] else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(first, again);
+        assert!(
+            first.starts_with("DELETE /a?b=c HTTP/1.1\r\n")
+                && first.contains("x-repeated: 1\r\nx-repeated: 2\r\n"),
+            "{first}"
+        );
     };
     LocalSet::new().run_until(run).await;
 }
