@@ -4,7 +4,6 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -28,7 +27,7 @@ use super::{
     mirror::Mirrored,
     retry::Attempts,
     tunnel::Tunnel,
-    upstream::{self, Destination, Lease, Upgraded, drain},
+    upstream::{self, Destination, Lease, Tried, Upgraded, drain},
 };
 use crate::{
     balance,
@@ -166,7 +165,7 @@ async fn respond(
         ))
         .await;
     }
-    let mut tried = Vec::new();
+    let mut tried = Tried::new();
     let attempt = pin!(async {
         let request = outgoing.prepare(origin, interim).await?;
         send(origin, upstream.to, &mut tried, request, interim).await
@@ -294,7 +293,7 @@ impl Outgoing {
 async fn send(
     origin: &Origin,
     to: Destination<'_>,
-    tried: &mut Vec<SocketAddr>,
+    tried: &mut Tried,
     request: Box<Request<RequestBody>>,
     interim: Interim<'_>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {

@@ -13,7 +13,7 @@ use super::{
     Origin,
     exchange::{RequestBody, Tap},
     failure::Failure,
-    upstream::{Destination, drain},
+    upstream::{Destination, Tried, drain},
 };
 use crate::{
     filter::{self, Filter},
@@ -73,7 +73,7 @@ impl Mirrored {
         };
         let request = Box::new(Request::from_parts(self.parts, body));
         let metrics = &shard.metrics.http;
-        let mut tried = Vec::new();
+        let mut tried = Tried::new();
         let sending = shard.upstreams.send(to, &mut tried, request, None, metrics);
         let (response, lease) = sending.await?;
         drain(response.into_body(), lease, u64::MAX).await;

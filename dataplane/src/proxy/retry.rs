@@ -1,12 +1,12 @@
 //! Whether a request that failed is sent again, and when (GEP-1731).
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use http::StatusCode;
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::{failure::Failure, upstream::Tried};
 use crate::route::Retry;
 
 /// The attempts of one request.
@@ -14,7 +14,7 @@ pub(super) struct Attempts<'a> {
     retry: Option<&'a Retry>,
     made: u32,
     /// Endpoints that had one. The next goes elsewhere, if there is an elsewhere.
-    pub(super) tried: Vec<SocketAddr>,
+    pub(super) tried: Tried,
 }
 
 /// Another attempt.
@@ -30,7 +30,7 @@ impl<'a> Attempts<'a> {
         Self {
             retry,
             made: 0,
-            tried: Vec::new(),
+            tried: Tried::new(),
         }
     }
 

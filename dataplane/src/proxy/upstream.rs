@@ -16,6 +16,7 @@ use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 
 pub(crate) use self::connection::Lease;
 #[cfg(debug_assertions)]
@@ -41,6 +42,9 @@ pub(crate) struct Destination<'a> {
     pub(crate) endpoints: &'a [SocketAddr],
 }
 
+/// Endpoints that a request was tried at: nearly always one.
+pub(crate) type Tried = SmallVec<[SocketAddr; 1]>;
+
 /// Whether the upstream changed its protocol.
 pub(crate) enum Upgraded {
     Yes(Switched),
@@ -63,7 +67,7 @@ impl Pools {
     pub(crate) async fn send(
         &self,
         to: Destination<'_>,
-        tried: &mut Vec<SocketAddr>,
+        tried: &mut Tried,
         mut request: Box<Request<RequestBody>>,
         interims: Option<&Interims>,
         metrics: &HttpMetrics,
@@ -108,7 +112,7 @@ impl Pools {
         metrics: &HttpMetrics,
     ) -> Result<(Response<Incoming>, Upgraded), Failure> {
         let pool = self.backends.pool(to.backend, to.identity);
-        let mut tried = Vec::new();
+        let mut tried = Tried::new();
         for attempt in 0..MOST_ENDPOINTS {
             let Some(address) = self.choose(to.endpoints, &mut tried, attempt) else {
                 return Err(no_endpoint(attempt));
@@ -150,7 +154,7 @@ impl Pools {
     fn choose(
         &self,
         endpoints: &[SocketAddr],
-        tried: &mut Vec<SocketAddr>,
+        tried: &mut Tried,
         attempt: usize,
     ) -> Option<SocketAddr> {
         let (now, rng) = (Instant::now(), &mut rand::rng());

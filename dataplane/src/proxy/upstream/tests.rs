@@ -145,7 +145,7 @@ impl Client {
             identity: None,
             endpoints,
         };
-        let mut tried = Vec::new();
+        let mut tried = Tried::new();
         let (request, metrics) = (Box::new(request), &self.metrics.http);
         let send = (self.pools).send(to, &mut tried, request, interims, metrics);
         timeout(Duration::from_secs(30), send)
