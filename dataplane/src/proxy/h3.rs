@@ -190,6 +190,7 @@ impl ApplicationOverQuic for H3 {
             serving.undelivered.shrink_to_fit();
             serving.leaving.shrink_to_fit();
             serving.unheard.shrink_to_fit();
+            serving.ready.shrink_to_fit();
         }
     }
 
@@ -246,7 +247,7 @@ impl Serving {
         if self.holding && qconn.is_established() {
             self.release(peer);
         }
-        self.unheard.notice(qconn.readable(), Instant::now());
+        self.unheard.notice(qconn.readable(), Instant::now);
         // No request here has a use for them (RFC 9297 2.1).
         while qconn.dgram_recv_buf().is_ok() {
             self.origin.shard.metrics.unwanted_datagram();
@@ -455,7 +456,7 @@ impl Serving {
             self.forget_delivered(qconn);
         }
         let mut read = false;
-        for id in self.ready.take() {
+        while let Some(id) = self.ready.next() {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.unmark();
                 read |= stream.read(&mut self.h3, qconn);

@@ -8,6 +8,7 @@ mod upload;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::poll_fn,
     rc::Rc,
     task::{Poll, Waker},
@@ -27,15 +28,21 @@ use crate::{
 /// Streams of a connection whose tasks have something to say.
 #[derive(Default)]
 pub(super) struct Ready {
-    ids: RefCell<Vec<u64>>,
+    ids: RefCell<VecDeque<u64>>,
     rung: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Ready {
-    pub(super) fn take(&self) -> Vec<u64> {
+    /// One of them. A turn goes on until there is none.
+    pub(super) fn next(&self) -> Option<u64> {
         self.rung.set(false);
-        std::mem::take(&mut *self.ids.borrow_mut())
+        self.ids.borrow_mut().pop_front()
+    }
+
+    /// Gives back what the empty queue keeps.
+    pub(super) fn shrink_to_fit(&self) {
+        self.ids.borrow_mut().shrink_to_fit();
     }
 
     /// Begins a turn, whether or not a stream is ready.
@@ -72,7 +79,7 @@ impl Shared {
     /// Has the connection look at this stream in its next turn.
     fn mark(&self) {
         if !self.marked.replace(true) {
-            self.ready.ids.borrow_mut().push(self.id);
+            self.ready.ids.borrow_mut().push_back(self.id);
             self.ready.ring();
         }
     }
