@@ -171,10 +171,11 @@ pub type Interim<'a> = &'a dyn Fn(Response<()>);
 ///
 /// Dropping the future cancels the upstream request, and so does dropping the response's
 /// body before its end. The request's body is dropped as soon as nobody wants more of it,
-/// which may be long after the response's head is there.
+/// which may be long after the response's head is there. The request is in a box, because
+/// many hands pass it on.
 pub async fn serve(
     origin: &Origin,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     interim: Interim<'_>,
 ) -> Response<Body> {
     let shard = &origin.shard;
@@ -232,7 +233,7 @@ impl Client {
 async fn answer(
     origin: &Origin,
     configuration: &Rc<Configuration>,
-    mut request: Request<Body>,
+    mut request: Box<Request<Body>>,
     interim: Interim<'_>,
     exchange: &Rc<Exchange>,
     client: Client,
@@ -304,7 +305,7 @@ impl Routed<'_> {
     /// Up to the backend: what becomes of the request, and where it goes.
     async fn answer(
         self,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
         interim: Interim<'_>,
         exchange: &Rc<Exchange>,
     ) -> Result<Response<Body>, Failure> {

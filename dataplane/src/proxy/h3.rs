@@ -359,7 +359,7 @@ impl Serving {
         self.turn.asked = true;
         self.origin.set_peer(peer);
         let (mut stream, body) = Stream::new(id, self.ready.clone(), more_frames);
-        let request = head.map(|()| body);
+        let request = Box::new(head.map(|()| body));
         if qconn.is_established() {
             stream.serve(self.origin.clone(), request);
         } else {

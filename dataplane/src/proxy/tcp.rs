@@ -328,7 +328,8 @@ impl Service<Request<Incoming>> for Requests {
             (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
         Box::pin(async move {
             link.name_listener(&request);
-            let mut response = serve(&link.origin, request.map(Body::Hyper), &|_| {}).await;
+            let request = Box::new(request.map(Body::Hyper));
+            let mut response = serve(&link.origin, request, &|_| {}).await;
             if let Some(tunnel) = response.body_mut().take_tunnel() {
                 let active = link.live.go_on();
                 match stream {

@@ -13,7 +13,7 @@ use super::{
 use crate::proxy::{Body, Origin, serve};
 
 /// Serves a request and hands the response over as the client takes it.
-pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Request<Body>) {
+pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Box<Request<Body>>) {
     let patience = origin.limits(|limits| limits.body_idle_timeout);
     let response = serve(&origin, request, &|head| stream.interim(head)).await;
     let (parts, mut body) = response.into_parts();

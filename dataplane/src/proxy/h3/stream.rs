@@ -92,7 +92,7 @@ pub(super) struct Stream {
     readable: bool,
     task: Option<AbortHandle>,
     /// It came in early data, and waits.
-    held: Option<Box<(Rc<Origin>, Request<Body>)>>,
+    held: Option<(Rc<Origin>, Box<Request<Body>>)>,
 }
 
 impl Stream {
@@ -121,15 +121,15 @@ impl Stream {
     }
 
     /// Starts the request's task.
-    pub(super) fn serve(&mut self, origin: Rc<Origin>, request: Request<Body>) {
+    pub(super) fn serve(&mut self, origin: Rc<Origin>, request: Box<Request<Body>>) {
         // In a box, because a task copies its future when it begins and when it ends.
         let response = Box::pin(respond(origin, self.shared.clone(), request));
         self.task = Some(spawn_local(response).abort_handle());
     }
 
     /// Has a request wait.
-    pub(super) fn hold(&mut self, origin: Rc<Origin>, request: Request<Body>) {
-        self.held = Some(Box::new((origin, request)));
+    pub(super) fn hold(&mut self, origin: Rc<Origin>, request: Box<Request<Body>>) {
+        self.held = Some((origin, request));
     }
 
     /// Serves a request that waits, if it is whole, without content, and safe.
@@ -137,17 +137,15 @@ impl Stream {
         if !self.shared.upload.borrow().is_without_content() {
             return;
         }
-        let may_go = |held: &mut Box<(_, _)>| early::may_go(&mut held.1);
-        if let Some(held) = self.held.take_if(may_go) {
-            let (origin, request) = *held;
+        let may_go = |(_, request): &mut (_, Box<_>)| early::may_go(request);
+        if let Some((origin, request)) = self.held.take_if(may_go) {
             self.serve(origin, request);
         }
     }
 
     /// Serves a request that waits.
     pub(super) fn release(&mut self) {
-        if let Some(held) = self.held.take() {
-            let (origin, request) = *held;
+        if let Some((origin, request)) = self.held.take() {
             self.serve(origin, request);
         }
     }
