@@ -198,7 +198,9 @@ pub struct TransportPolicy {
     )]
     #[schemars(range(min = 1200, max = 1452))]
     pub max_udp_payload_size: Option<i32>,
-    /// Whether clients may move a connection to another address on purpose. Default true.
+    /// Whether clients may move a connection to another address on purpose. One that a network
+    /// moves, or that moves although it may not, is followed after path validation either way
+    /// (RFC 9000 9). Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<bool>,
     /// Whether QUIC datagrams are offered (RFC 9221). Default false.

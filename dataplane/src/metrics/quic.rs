@@ -253,8 +253,8 @@ impl Metrics for ShardMetrics {
         self.quic.commands_dropped.one();
     }
 
-    fn unwanted_datagram(&self) {
-        self.quic.unwanted_datagrams.one();
+    fn unwanted_datagrams(&self, count: u64) {
+        self.quic.unwanted_datagrams.add(count);
     }
 
     fn request_rejected(&self, reason: RequestRejected) {

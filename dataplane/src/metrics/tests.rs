@@ -75,7 +75,7 @@ fn touch_everything(shard: &ShardMetrics, control: &ControlMetrics) {
     shard.path_mtu_changed();
     shard.command_executed();
     shard.command_dropped();
-    shard.unwanted_datagram();
+    shard.unwanted_datagrams(1);
     shard.request_rejected(RequestRejected::GoingAway);
     shard.http.request_started(Version::HTTP_3);
     shard.http.request_started(Version::HTTP_3);

@@ -63,6 +63,8 @@ struct Serving {
     overloaded: bool,
     /// STOP_SENDING frames so far.
     stopped: u64,
+    /// DATAGRAM frames so far.
+    datagrams: u64,
     /// Streams that were cancelled, and that quiche may still have.
     leaving: Vec<u64>,
     requests: u64,
@@ -136,6 +138,7 @@ impl ApplicationOverQuic for H3 {
             cancelled: Cancelled::new(Instant::now()),
             overloaded: false,
             stopped: 0,
+            datagrams: 0,
             leaving: Vec::new(),
             requests: 0,
             holding: false,
@@ -248,10 +251,7 @@ impl Serving {
             self.release(peer);
         }
         self.unheard.notice(qconn.readable(), Instant::now);
-        // No request here has a use for them (RFC 9297 2.1).
-        while qconn.dgram_recv_buf().is_ok() {
-            self.origin.shard.metrics.unwanted_datagram();
-        }
+        self.leave_datagrams(qconn);
         loop {
             match self.h3.poll(qconn) {
                 Ok((id, event)) => {
@@ -273,6 +273,20 @@ impl Serving {
         self.notice_stopped(qconn);
         self.let_leave(qconn);
         self.check_load()
+    }
+
+    /// No request here has a use for them (RFC 9297 2.1).
+    fn leave_datagrams(&mut self, qconn: &mut QuicheConnection) {
+        let mut some = false;
+        while qconn.dgram_recv_buf().is_ok() {
+            some = true;
+        }
+        if some {
+            // quiche has dropped those for which its queue had no room.
+            let all = qconn.stats().dgram_recv as u64;
+            let before = std::mem::replace(&mut self.datagrams, all);
+            self.origin.shard.metrics.unwanted_datagrams(all - before);
+        }
     }
 
     /// quiche forgets a stopped stream, and lets the client open another one, when both sides

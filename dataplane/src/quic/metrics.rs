@@ -59,8 +59,8 @@ pub trait Metrics {
     fn command_executed(&self);
     /// A command was refused because the connection's queue was full.
     fn command_dropped(&self);
-    /// A DATAGRAM frame (RFC 9221) that nobody on this side wants.
-    fn unwanted_datagram(&self);
+    /// DATAGRAM frames (RFC 9221) that nobody on this side wants.
+    fn unwanted_datagrams(&self, count: u64);
     /// An HTTP/3 request was refused before it was served.
     fn request_rejected(&self, reason: RequestRejected);
 }
@@ -272,6 +272,6 @@ impl Metrics for NoMetrics {
     fn path_mtu_changed(&self) {}
     fn command_executed(&self) {}
     fn command_dropped(&self) {}
-    fn unwanted_datagram(&self) {}
+    fn unwanted_datagrams(&self, _: u64) {}
     fn request_rejected(&self, _: RequestRejected) {}
 }

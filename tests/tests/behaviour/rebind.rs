@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::StreamExt;
-use serde_json::Value;
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
 use tidegate_tests::{Download, Faults, Gateway, H3, Payload, Relay, Upstream, eventually, heavy};
 
 const REBINDINGS: u64 = 20;
@@ -122,6 +122,34 @@ async fn a_live_connection_shows_where_its_client_is_now() {
     client.get("/").await;
     let id = id_of(&gateway, &relay).await;
     for _ in 0..5 {
+        relay_and_ask(&relay, &client).await;
+        let now = relay.sources().pop().expect("there is one").to_string();
+        eventually("the connection's address is the new one", || async {
+            client.get("/").await;
+            (gateway.admin().connection(&id).await["peer_address"] == now.as_str()).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_may_not_migrate_is_followed_where_its_network_moves_it() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let transport = json!({"migration": false, "maxConcurrentStreams": 7});
+    gateway.folder.quic_policy(&json!({"transport": transport}));
+    let relay = Relay::to(gateway.https).await;
+    eventually("the policy is in force", || async {
+        let client = gateway.h3().await;
+        let open = || client.connection.open_bi().now_or_never();
+        let streams: Vec<_> = std::iter::from_fn(open).take(100).collect();
+        (streams.len() == 7).then_some(())
+    })
+    .await;
+    let client = H3::connect(&gateway.target().at(relay.address)).await;
+    client.get("/").await;
+    let id = id_of(&gateway, &relay).await;
+    for _ in 0..3 {
         relay_and_ask(&relay, &client).await;
         let now = relay.sources().pop().expect("there is one").to_string();
         eventually("the connection's address is the new one", || async {
