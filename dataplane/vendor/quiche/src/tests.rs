@@ -249,9 +249,34 @@ fn transport_params_unknown_is_reserved() {
         value: &[0xau8; 280],
     };
 
+    // Less than the first one that is reserved.
+    let small_unknown_param = UnknownTransportParameter::<&[u8]> {
+        id: 0x15,
+        value: &[],
+    };
+
     assert!(reserved_unknown_param.is_reserved());
     assert!(!not_reserved_unknown_param.is_reserved());
+    assert!(!small_unknown_param.is_reserved());
 }
+
+#[test]
+fn transport_params_without_ack_delay() {
+    let tp = TransportParams {
+        ack_delay_exponent: 0,
+        max_ack_delay: 0,
+        ..Default::default()
+    };
+
+    let mut raw_params = [42; 256];
+    let raw_params =
+        TransportParams::encode(&tp, true, &mut raw_params).unwrap();
+
+    // Zero is not the default that the peer assumes.
+    let new_tp = TransportParams::decode(raw_params, false, None).unwrap();
+    assert_eq!(new_tp, tp);
+}
+
 #[test]
 fn unknown_version() {
     let mut config = Config::new(0xbabababa).unwrap();

@@ -65,8 +65,7 @@ impl<T> UnknownTransportParameter<T> {
     ///
     /// See Section 18.1 in [RFC9000](https://datatracker.ietf.org/doc/html/rfc9000#name-reserved-transport-paramete).
     pub fn is_reserved(&self) -> bool {
-        let n = (self.id - 27) / 31;
-        self.id == 31 * n + 27
+        self.id % 31 == 27
     }
 }
 
@@ -502,25 +501,22 @@ impl TransportParams {
             b.put_varint(tp.initial_max_streams_uni)?;
         }
 
-        if tp.ack_delay_exponent != 0 {
-            assert!(tp.ack_delay_exponent <= MAX_ACK_DELAY_EXPONENT);
-            TransportParams::encode_param(
-                &mut b,
-                0x000a,
-                octets::varint_len(tp.ack_delay_exponent),
-            )?;
-            b.put_varint(tp.ack_delay_exponent)?;
-        }
+        // The defaults of these two, which absence stands for, are not 0.
+        assert!(tp.ack_delay_exponent <= MAX_ACK_DELAY_EXPONENT);
+        TransportParams::encode_param(
+            &mut b,
+            0x000a,
+            octets::varint_len(tp.ack_delay_exponent),
+        )?;
+        b.put_varint(tp.ack_delay_exponent)?;
 
-        if tp.max_ack_delay != 0 {
-            assert!(tp.max_ack_delay <= octets::MAX_VAR_INT);
-            TransportParams::encode_param(
-                &mut b,
-                0x000b,
-                octets::varint_len(tp.max_ack_delay),
-            )?;
-            b.put_varint(tp.max_ack_delay)?;
-        }
+        assert!(tp.max_ack_delay <= octets::MAX_VAR_INT);
+        TransportParams::encode_param(
+            &mut b,
+            0x000b,
+            octets::varint_len(tp.max_ack_delay),
+        )?;
+        b.put_varint(tp.max_ack_delay)?;
 
         if tp.disable_active_migration {
             TransportParams::encode_param(&mut b, 0x000c, 0)?;
