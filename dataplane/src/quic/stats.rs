@@ -28,6 +28,7 @@ pub fn socket_stats(qconn: &QuicheConnection) -> v1::SocketStats {
         bytes_lost: stats.lost_bytes,
         bytes_retrans: stats.stream_retrans_bytes,
         bytes_in_flight_duration_us: stats.bytes_in_flight_duration.as_micros() as u64,
+        key_updates: stats.key_update_count,
         ..Default::default()
     };
     if let Some(path) = path {

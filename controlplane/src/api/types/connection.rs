@@ -151,6 +151,8 @@ mirror! {
         bytes_in_flight_duration_us: u64,
         /// `cubic`, `bbr2` or `reno`; empty while the handshake is under way.
         congestion_control: String,
+        /// Times that QUIC's keys were updated, at the client's wish.
+        key_updates: u64,
     }
 
     /// How slow start ended.

@@ -1381,6 +1381,9 @@ where
     /// Total number of received PATH_CHALLENGE frames.
     path_challenge_rx_count: u64,
 
+    /// Total number of updates of 1-RTT keys.
+    key_update_count: u64,
+
     /// List of supported application protocols.
     application_protos: Vec<Vec<u8>>,
 
@@ -2108,6 +2111,7 @@ impl<F: BufFactory> Connection<F> {
             path_challenge_recv_max_queue_len: config
                 .path_challenge_recv_max_queue_len,
             path_challenge_rx_count: 0,
+            key_update_count: 0,
 
             application_protos: config.application_protos.clone(),
 
@@ -8162,6 +8166,7 @@ impl<F: BufFactory> Connection<F> {
         self.key_phase = !self.key_phase;
         self.key_phase_start = self.next_pkt_num;
         self.key_phase_acked = false;
+        self.key_update_count += 1;
     }
 
     /// Returns true if the connection is resumed.
@@ -8300,6 +8305,7 @@ impl<F: BufFactory> Connection<F> {
             streams_blocked_bidi_recv_count: self.streams_blocked_bidi_recv_count,
             streams_blocked_uni_recv_count: self.streams_blocked_uni_recv_count,
             path_challenge_rx_count: self.path_challenge_rx_count,
+            key_update_count: self.key_update_count,
             amplification_limited_count: self.amplification_limited_count,
             bytes_in_flight_duration: self.bytes_in_flight_duration(),
             tx_buffered_state: if self.streams.tx_buffered_is_consistent() {
@@ -9993,6 +9999,9 @@ pub struct Stats {
 
     /// The total number of PATH_CHALLENGE frames that were received.
     pub path_challenge_rx_count: u64,
+
+    /// The number of times that 1-RTT keys were updated.
+    pub key_update_count: u64,
 
     /// The number of times send() was blocked because the anti-amplification
     /// budget (bytes received × max_amplification_factor) was exhausted.

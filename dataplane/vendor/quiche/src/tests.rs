@@ -1397,6 +1397,8 @@ fn update_key_request(
     assert_eq!(pipe.handshake(), Ok(()));
     assert_eq!(pipe.advance(), Ok(()));
 
+    assert_eq!(pipe.server.stats().key_update_count, 0);
+
     // Client sends message with key update request.
     assert_eq!(pipe.client_update_key(), Ok(()));
     assert_eq!(pipe.client.stream_send(4, b"hello", false), Ok(5));
@@ -1408,6 +1410,9 @@ fn update_key_request(
     assert_eq!(r.next(), None);
     assert_eq!(pipe.server.stream_recv(4, &mut b), Ok((5, false)));
     assert_eq!(&b[..5], b"hello");
+
+    // Ensure the update is counted, once.
+    assert_eq!(pipe.server.stats().key_update_count, 1);
 
     // Ensure ACK for key update.
     assert!(
@@ -1444,6 +1449,8 @@ fn update_key_request(
             assert_eq!(&b[..5], b"world");
         }
     }
+
+    assert_eq!(pipe.server.stats().key_update_count, 1);
 }
 
 #[rstest]

@@ -281,6 +281,7 @@ fn traffic(stats: &SocketStats) -> String {
         ),
         ("waiting", line(0, stats.bytes_unsent)),
         ("probe time-outs", number(stats.total_pto_count)),
+        ("key updates", number(stats.key_updates)),
     ])
 }
 
