@@ -1,6 +1,6 @@
 //! What anybody on the way sees of QUIC: sizes, and the types of packets with long headers.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Instant};
 
 use octets::Octets;
 
@@ -14,6 +14,8 @@ pub struct Passed {
     pub client: u64,
     pub from_client: bool,
     pub length: usize,
+    /// When that was.
+    pub at: Instant,
     /// Its packets in order; what follows one with a short header belongs to that.
     pub packets: Vec<PacketType>,
 }
@@ -41,6 +43,7 @@ impl Wire {
                 client,
                 from_client,
                 length: datagram.len(),
+                at: Instant::now(),
                 packets: packets(datagram),
             });
         }
