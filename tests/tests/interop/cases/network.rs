@@ -1,6 +1,6 @@
 //! Networks that lose, bend and fall silent.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
 use tidegate_tests::Faults;
@@ -103,7 +103,14 @@ async fn handshakes_under(client: &Client, faults: Faults) {
     // in a row of one, which has a minute. Each a full handshake.
     let mut task = scene.task(vec![visit; HANDSHAKES]);
     task.fresh = true;
-    scene.run(client, task).await;
+    let outcome = scene.run(client, task).await;
+    let ids: HashSet<&str> = (outcome.connections.iter())
+        .filter(|connection| connection["tls"]["resumed"] == false)
+        .filter_map(|connection| connection["id"].as_str())
+        .collect();
+    assert_eq!(ids.len(), HANDSHAKES, "{:?}", outcome.connections);
+    let told = (outcome.report.visits.iter()).filter(|visit| visit.resumed == Some(true));
+    assert_eq!(told.count(), 0, "the client's view");
 }
 
 async fn transfer_under(client: &Client, faults: Faults) {
