@@ -118,22 +118,21 @@ impl Pair {
             static CONFIGS: RefCell<[quiche::Config; 2]> =
                 RefCell::new([quic::client_config(b"h3"), quic::server_config(b"h3")]);
         }
+        CONFIGS.with_borrow_mut(|[client, server]| Self::between(client, server))
+    }
+
+    pub(super) fn between(client: &mut quiche::Config, server: &mut quiche::Config) -> Self {
         let (at, from): (SocketAddr, SocketAddr) = (
             ([127, 0, 0, 1], 443).into(),
             ([127, 0, 0, 1], 50_000).into(),
         );
-        let mut pair = CONFIGS.with_borrow_mut(|[client, server]| Self {
-            client: quiche::connect(
-                Some("a.example"),
-                &ConnectionId::from_ref(&[1; 16]),
-                from,
-                at,
-                client,
-            )
-            .expect("a client"),
-            server: quiche::accept(&ConnectionId::from_ref(&[2; 16]), None, at, from, server)
-                .expect("a server"),
-        });
+        let (name, mine) = (Some("a.example"), ConnectionId::from_ref(&[1; 16]));
+        let client = quiche::connect(name, &mine, from, at, client);
+        let server = quiche::accept(&ConnectionId::from_ref(&[2; 16]), None, at, from, server);
+        let mut pair = Self {
+            client: client.expect("a client"),
+            server: server.expect("a server"),
+        };
         pair.exchange();
         assert!(pair.client.is_established() && pair.server.is_established());
         pair

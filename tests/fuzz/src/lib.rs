@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | datagrams, whole and as the kernel merges them; Initials and their frames | anybody | `demux`, `listener` |
 //! | Retry tokens, connection IDs | anybody | `token`, `demux` |
+//! | transport parameters of QUIC | clients | `parameters` |
+//! | frames in 1-RTT packets | clients | `frames` |
 //! | frames, QPACK and streams of HTTP/3 | clients | `http3` |
 //! | heads of requests and their paths, `:authority`, `Origin` | clients | `request`, `path`, `filters` |
 //! | frames between data planes | pods | `relay` |
@@ -19,9 +21,9 @@
 //!
 //! Not here, and why:
 //!
-//! - *Frames in Handshake and 1-RTT packets that no client of quiche writes.* Their keys are
-//!   made anew in each handshake, and quiche shows them to nobody. `listener` has what quiche
-//!   writes, repeated, changed and from elsewhere; `tests/behaviour/attacks` has cases by hand.
+//! - *Frames in Handshake packets that no client of quiche writes.* There are but four kinds,
+//!   read as those of Initials are. `listener` has what quiche writes, repeated, changed and
+//!   from elsewhere; `tests/behaviour/attacks` has cases by hand.
 //! - *TLS: hellos, tickets, certificates of clients, what is within an ECH.* BoringSSL reads
 //!   them, and is fuzzed where it is made; `listener` sends it ClientHellos in pieces. Of a
 //!   chain the data plane reads only when it ends.
@@ -44,10 +46,12 @@ mod documents;
 mod ech;
 mod enroll;
 mod filters;
+mod frames;
 mod http3;
 mod listener;
 mod messages;
 mod objects;
+mod parameters;
 mod path;
 mod pem;
 mod planes;
@@ -78,8 +82,8 @@ macro_rules! targets {
 
 /// All of them.
 pub const TARGETS: &[Target] = targets! {
-    admin demux documents ech enroll filters http3 listener messages objects path pem
-    relay request routes selector snapshot token
+    admin demux documents ech enroll filters frames http3 listener messages objects parameters
+    path pem relay request routes selector snapshot token
 };
 
 /// The one of that name.

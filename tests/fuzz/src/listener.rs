@@ -7,7 +7,7 @@
 mod client;
 mod echo;
 mod gateway;
-mod ledger;
+pub(super) mod ledger;
 mod scene;
 pub(super) mod seeds;
 mod shard;

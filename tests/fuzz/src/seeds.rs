@@ -20,7 +20,7 @@ use tidegate_controlplane::{
 };
 use tidegate_proto::v1::{self, session_down};
 
-use crate::{ech, listener, quic};
+use crate::{ech, frames, listener, parameters, quic};
 
 /// An input: its target, a name for it, and the bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -171,6 +171,12 @@ fn of_clients(seeds: &mut Vec<Seed>) {
     }
     for (name, scene) in listener::seeds::all() {
         seeds.push(("listener", name.into(), scene));
+    }
+    for (name, play) in frames::seeds::all() {
+        seeds.push(("frames", name.into(), play));
+    }
+    for (name, parameters) in parameters::seeds() {
+        seeds.push(("parameters", name.into(), parameters));
     }
     for (name, streams) in [("get", false), ("post", true)] {
         seeds.push(("http3", name.into(), http3_client(streams)));

@@ -40,8 +40,8 @@ macro_rules! corpora {
 }
 
 corpora! {
-    admin demux documents ech enroll filters http3 listener messages objects path pem
-    relay request routes selector snapshot token
+    admin demux documents ech enroll filters frames http3 listener messages objects parameters
+    path pem relay request routes selector snapshot token
 }
 
 #[test]

@@ -10087,6 +10087,9 @@ mod dgram;
 mod error;
 mod flowcontrol;
 mod frame;
+#[doc(hidden)]
+#[cfg(debug_assertions)]
+pub mod fuzzing;
 pub mod h3;
 mod minmax;
 mod packet;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 #[derive(Default)]
-pub(super) struct Ledger(HashMap<SocketAddr, Bytes>);
+pub(crate) struct Ledger(HashMap<SocketAddr, Bytes>);
 
 #[derive(Default)]
 struct Bytes {
@@ -13,16 +13,16 @@ struct Bytes {
 }
 
 impl Ledger {
-    pub(super) fn received(&mut self, from: SocketAddr, len: usize) {
+    pub(crate) fn received(&mut self, from: SocketAddr, len: usize) {
         self.0.entry(from).or_default().received += len;
     }
 
     /// Somebody there has answered what was sent there.
-    pub(super) fn proven(&mut self, address: SocketAddr) {
+    pub(crate) fn proven(&mut self, address: SocketAddr) {
         self.0.entry(address).or_default().proven = true;
     }
 
-    pub(super) fn sent(&mut self, to: SocketAddr, len: usize) {
+    pub(crate) fn sent(&mut self, to: SocketAddr, len: usize) {
         let bytes = self.0.entry(to).or_default();
         bytes.sent += len;
         let (sent, received) = (bytes.sent, bytes.received);

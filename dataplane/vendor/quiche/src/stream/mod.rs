@@ -753,7 +753,7 @@ impl<F: BufFactory> StreamMap<F> {
     }
 
     /// Returns the number of active streams in the map.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub fn len(&self) -> usize {
         self.streams.len()
     }
