@@ -168,6 +168,29 @@ fn upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     })
 }
 
+/// Makes a response's header section one that clients of every version take. Of two lengths
+/// nobody knows which is true, and beside a transfer coding none is (RFC 9112 6.3).
+pub(crate) fn check_response(version: Version, headers: &mut HeaderMap) -> Result<(), Failure> {
+    if version < Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    clean_response(headers);
+    content_length(headers)
+        .map(drop)
+        .map_err(|_| Failure::Upstream)
+}
+
+/// Takes out of a response's header or trailer section what is for one connection only, and the
+/// white space around values (RFC 9113 8.2.1), as a `grpc-message` may have it.
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    for value in headers.values_mut().filter(|value| is_padded(value)) {
+        if let Ok(trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+            *value = trimmed;
+        }
+    }
+}
+
 /// Whether trailers may pass: within the limits, and without a field that would have
 /// framed, routed or authorized the request (RFC 9110 6.5.1).
 pub(crate) fn trailers_may_pass(trailers: &HeaderMap, limits: &HttpLimits) -> bool {

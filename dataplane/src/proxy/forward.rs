@@ -83,7 +83,7 @@ pub(super) async fn forward(
         return Err(Failure::Upstream);
     }
     let (head, content) = response.into_parts();
-    let head = received(head, exchange);
+    let head = received(head, exchange)?;
     let content = ResponseBody::new(content, exchange.clone(), lease);
     Ok(Response::from_parts(head, Body::Upstream(content)))
 }
@@ -122,7 +122,7 @@ pub(super) async fn upgrade(
         Upgraded::No(_) if extended && head.status.is_success() => return Err(Failure::Upstream),
         _ => {}
     }
-    let mut head = received(head, exchange);
+    let mut head = received(head, exchange)?;
     let body = match upgraded {
         Upgraded::No(lease) => Body::Upstream(ResponseBody::new(content, exchange.clone(), lease)),
         Upgraded::Yes(switched) => {
@@ -140,13 +140,19 @@ pub(super) async fn upgrade(
 }
 
 /// A response's head on its way to the client.
-fn received(mut head: response::Parts, exchange: &Exchange) -> response::Parts {
-    fields::strip_hop_by_hop(&mut head.headers);
+fn received(mut head: response::Parts, exchange: &Exchange) -> Result<response::Parts, Failure> {
+    for_client(&mut head)?;
+    exchange.answered(head.status);
+    Ok(head)
+}
+
+/// Takes out of a head what was for the upstream's connection.
+pub(crate) fn for_client(head: &mut response::Parts) -> Result<(), Failure> {
+    fields::check_response(head.version, &mut head.headers)?;
     forwarded::append_via(&mut head.headers, head.version);
     // Front-ends write it in the version of the client.
     head.version = Version::default();
-    exchange.answered(head.status);
-    head
+    Ok(())
 }
 
 /// The response to the only attempt, or to the last of several.

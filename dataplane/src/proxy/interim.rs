@@ -49,7 +49,7 @@ impl Interims {
             let mut copy = Response::new(());
             *copy.status_mut() = head.status();
             *copy.headers_mut() = head.headers().clone();
-            fields::strip_hop_by_hop(copy.headers_mut());
+            fields::clean_response(copy.headers_mut());
             heads.push(copy);
             queue.waker.wake();
         });

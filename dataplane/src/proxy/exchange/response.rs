@@ -102,7 +102,7 @@ impl HttpBody for ResponseBody {
                 let last = frame.is_trailers() || this.incoming.is_end_stream();
                 let frame = match frame.into_trailers() {
                     Ok(mut trailers) => {
-                        fields::strip_hop_by_hop(&mut trailers);
+                        fields::clean_response(&mut trailers);
                         Frame::trailers(trailers)
                     }
                     Err(frame) => frame,

@@ -291,3 +291,49 @@ fn connection_does_not_take_away_what_was_checked() {
         ])
     );
 }
+
+#[test]
+fn a_response_has_one_length_or_none() {
+    let rows: &[(Version, Fields, Result<Fields, Failure>)] = &[
+        (
+            V2,
+            &[("content-length", "5")],
+            Ok(&[("content-length", "5")]),
+        ),
+        (
+            V11,
+            &[("transfer-encoding", "chunked"), ("content-length", "5")],
+            Ok(&[]),
+        ),
+        (
+            V11,
+            &[("content-length", "5"), ("content-length", "5")],
+            Err(Failure::Upstream),
+        ),
+        (V2, &[("content-length", "5, 5")], Err(Failure::Upstream)),
+        (V2, &[("content-length", "-1")], Err(Failure::Upstream)),
+    ];
+    for (version, rows, expected) in rows {
+        let mut headers = fields(rows);
+        let outcome = check_response(*version, &mut headers).map(|()| headers);
+        assert_eq!(outcome, expected.map(fields), "{rows:?}");
+    }
+}
+
+#[test]
+fn a_response_has_no_white_space_around_its_values() {
+    let mut headers = fields(&[
+        ("grpc-message", "no such file: "),
+        ("x-odd", "\t a b "),
+        ("x-blank", " "),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+    ]);
+    clean_response(&mut headers);
+    let expected = [
+        ("grpc-message", "no such file:"),
+        ("x-odd", "a b"),
+        ("x-blank", ""),
+    ];
+    assert_eq!(headers, fields(&expected));
+}

@@ -153,6 +153,30 @@ async fn an_upstream_that_dies_in_a_response_is_no_clean_end() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_not_the_contents_is_not_passed_on() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n\
+                   5\r\nhello\r\n0\r\n\r\n";
+    let repeated = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok";
+    let gateway = Gateway::start(vec![
+        (
+            under("/chunked", "default/chunked:80"),
+            vec![script(chunked, |_| async {}).await],
+        ),
+        (
+            under("/repeated", "default/repeated:80"),
+            vec![script(repeated, |_| async {}).await],
+        ),
+    ])
+    .await;
+    let (status, answer) = gateway.get("/chunked", "").await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(!answer.contains("content-length"), "{answer}");
+    assert!(answer.contains("hello"), "{answer}");
+    let (status, answer) = gateway.get("/repeated", "").await;
+    assert_eq!(status, 502, "{answer}");
+}
+
+#[tokio::test]
 async fn an_early_response_reaches_a_client_that_still_sends() {
     let text = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
     let upstream = script(text, |stream| async move {
