@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use boring::error::ErrorStack;
 
-use http::{HeaderMap, Method, Request};
-use quiche::h3;
+use http::{HeaderMap, Method, Request, response};
+use quiche::h3::{self, NameValue};
 use rand::Rng;
 
 use crate::{
+    filter::{self, Filter},
     path,
-    proxy::{accept, authority, fields, forwarded::Hop, h3 as http3, upstream},
+    proxy::{accept, authority, fields, forward, forwarded::Hop, h3 as http3, upstream},
     quic::{endpoint::Endpoint, initial, udp::UdpSocket},
     route::oracle,
     snapshot::{HttpLimits, Scheme},
@@ -26,6 +27,26 @@ pub fn request_head(lines: &[h3::Header]) -> Option<Request<()>> {
 pub fn trailers(lines: &[h3::Header]) -> Option<HeaderMap> {
     let trailers = http3::head::trailers(lines)?;
     fields::trailers_may_pass(&trailers, &HttpLimits::default()).then_some(trailers)
+}
+
+/// The field lines of HTTP/3 that a client is sent for the head of an upstream's response, by a
+/// rule with these filters. `None`: it cannot be passed on.
+pub fn response_head(mut head: response::Parts, filters: &[Filter]) -> Option<Vec<h3::Header>> {
+    forward::for_client(&mut head).ok()?;
+    filter::response(filters, &mut head.headers);
+    let status = Some(head.status.as_str());
+    Some(owned(&http3::head::lines(status, &head.headers)))
+}
+
+/// The field lines that it is sent for the trailers.
+pub fn response_trailers(mut trailers: HeaderMap) -> Vec<h3::Header> {
+    fields::clean_response(&mut trailers);
+    owned(&http3::head::lines(None, &trailers))
+}
+
+fn owned<L: NameValue>(lines: &[L]) -> Vec<h3::Header> {
+    let owned = |line: &L| h3::Header::new(line.name(), line.value());
+    lines.iter().map(owned).collect()
 }
 
 /// The settings that clients are sent.

@@ -14,7 +14,7 @@ pub mod body;
 mod exchange;
 mod failure;
 pub(crate) mod fields;
-mod forward;
+pub(crate) mod forward;
 pub(crate) mod forwarded;
 mod grpc;
 pub mod h3;

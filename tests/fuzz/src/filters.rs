@@ -87,6 +87,16 @@ fn check(mut input: Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The filters of a rule that can be served.
+pub(super) fn of(rule: v1::Rule) -> Option<Vec<filter::Filter>> {
+    let snapshot = Snapshot::try_from(snapshot("/", rule)).ok()?;
+    let listener = snapshot.listeners().next()?;
+    let fields = HeaderMap::new();
+    let routes = &listener.routes;
+    let found = routes.find("a.example", &Method::GET, "/", None, &fields)?;
+    Some(found.rule.filters.clone())
+}
+
 fn snapshot(prefix: &str, rule: v1::Rule) -> v1::Snapshot {
     let path = v1::path_match::Kind::Prefix(prefix.to_owned());
     let rule = v1::Rule {

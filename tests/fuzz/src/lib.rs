@@ -13,6 +13,7 @@
 //! | frames in 1-RTT packets | clients | `frames` |
 //! | frames, QPACK and streams of HTTP/3 | clients | `http3` |
 //! | heads of requests and their paths, `:authority`, `Origin` | clients | `request`, `path`, `filters` |
+//! | heads and trailers of responses | upstreams | `response` |
 //! | frames between data planes | pods | `relay` |
 //! | requests for certificates | pods | `enroll` |
 //! | messages of sessions and reports, snapshots | the other plane | `messages`, `snapshot` |
@@ -28,8 +29,8 @@
 //!   them, and is fuzzed where it is made; `listener` sends it ClientHellos in pieces. Of a
 //!   chain the data plane reads only when it ends.
 //! - *HTTP/1.1 and HTTP/2, of clients and of upstreams.* hyper reads them, likewise. What becomes
-//!   of a head is the same as for HTTP/3, which `request` has; `tests/behaviour/smuggling` has
-//!   the bytes.
+//!   of what it has read, in each version, is in `request` and `response`;
+//!   `tests/behaviour/smuggling` has the bytes.
 //! - *gRPC of the admin API.* prost reads it, as `messages` has it read; operations begin
 //!   with a selector.
 //! - *Early data.* The register of flights takes a random of 32 bytes; what a request
@@ -58,10 +59,12 @@ mod planes;
 mod quic;
 mod relay;
 mod request;
+mod response;
 mod routes;
 mod selector;
 mod snapshot;
 mod token;
+mod wire;
 
 pub mod seeds;
 
@@ -83,7 +86,7 @@ macro_rules! targets {
 /// All of them.
 pub const TARGETS: &[Target] = targets! {
     admin demux documents ech enroll filters frames http3 listener messages objects parameters
-    path pem relay request routes selector snapshot token
+    path pem relay request response routes selector snapshot token
 };
 
 /// The one of that name.

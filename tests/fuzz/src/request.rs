@@ -1,21 +1,27 @@
-//! A request's way from field lines of HTTP/3 to the bytes that an upstream of HTTP/1.1
-//! gets: it is one request, and the one that was checked.
+//! A request's way from its fields, in each version of HTTP, to the bytes that an upstream of
+//! HTTP/1.1 gets: it is one request, and the one that was checked.
+
+mod heads;
+mod rules;
 
 use std::{
     io,
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use quiche::h3::Header;
 use tidegate_dataplane::fuzzing;
 
-use crate::path::is_canonical;
+pub(super) use self::{
+    heads::fields,
+    rules::{CONNECTION_SPECIFIC, KEPT, listed},
+};
+use crate::{path::is_canonical, wire};
 
 /// Names that have a number in inputs.
 pub(super) const NAMES: [&[u8]; 24] = [
@@ -46,17 +52,33 @@ pub(super) const NAMES: [&[u8]; 24] = [
 ];
 
 pub(super) fn run(data: &[u8]) {
-    if let Ok(lines) = lines(&mut Unstructured::new(data)) {
-        let _forwarded = check(&lines);
-        if let Some(trailers) = fuzzing::trailers(&lines) {
-            assert!(!trailers.contains_key(header::CONTENT_LENGTH));
-            assert!(!trailers.contains_key(header::TRANSFER_ENCODING));
-        }
+    let Some((&mode, data)) = data.split_first() else {
+        return;
+    };
+    let Ok(lines) = lines(&mut Unstructured::new(data)) else {
+        return;
+    };
+    let version = VERSIONS[usize::from(mode & 3)];
+    let _forwarded = match version {
+        Version::HTTP_3 => check(&lines),
+        _ => heads::of(version, &lines).is_some_and(is_forwarded),
+    };
+    if let Some(trailers) = fuzzing::trailers(&lines) {
+        assert!(!trailers.contains_key(header::CONTENT_LENGTH));
+        assert!(!trailers.contains_key(header::TRANSFER_ENCODING));
     }
 }
 
+/// Of requests, by the number that an input begins with.
+pub(super) const VERSIONS: [Version; 4] = [
+    Version::HTTP_3,
+    Version::HTTP_2,
+    Version::HTTP_11,
+    Version::HTTP_10,
+];
+
 /// A number for each name that is known; any other is written out.
-fn lines(input: &mut Unstructured<'_>) -> Result<Vec<Header>> {
+pub(super) fn lines(input: &mut Unstructured<'_>) -> Result<Vec<Header>> {
     let mut lines = Vec::new();
     while !input.is_empty() {
         let name = match NAMES.get(usize::from(input.arbitrary::<u8>()?)) {
@@ -73,19 +95,25 @@ fn text<'a>(input: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     input.bytes(len)
 }
 
-/// Whether the request would be sent on. Panics where what is sent is not one request.
+/// Whether the request of HTTP/3 would be sent on. Panics where what is sent is not one request.
 pub(super) fn check(lines: &[Header]) -> bool {
-    let Some(head) = fuzzing::request_head(lines) else {
-        return false;
-    };
+    fuzzing::request_head(lines).is_some_and(is_forwarded)
+}
+
+/// The same, of a request of any version.
+fn is_forwarded(head: Request<()>) -> bool {
+    let came = head.clone();
     let Some((request, announced)) = fuzzing::upstream_request(head) else {
         return false;
     };
+    rules::hold(&came, &request);
     if request.uri().path() != "*" {
         is_canonical(request.uri().path());
     }
     let expected = request.clone();
-    let sent = sent(request.map(|()| Content { announced }));
+    let chunked = came.headers().contains_key(header::TRANSFER_ENCODING);
+    let content = Content { announced, chunked };
+    let (sent, _) = wire::exchange(request.map(|()| content), None);
     let mut room = [httparse::EMPTY_HEADER; 300];
     let mut read = httparse::Request::new(&mut room);
     let status = read.parse(&sent).expect("what is sent is HTTP/1.1");
@@ -104,6 +132,7 @@ pub(super) fn check(lines: &[Header]) -> bool {
     };
     assert_eq!(count("host"), 1);
     assert!(count("content-length") + count("transfer-encoding") <= 1);
+    assert_eq!(count("transfer-encoding"), usize::from(chunked));
     for field in &*read.headers {
         let mut passed = expected.headers().get_all(field.name).iter();
         let framing = ["content-length", "transfer-encoding"]
@@ -130,8 +159,18 @@ pub(super) fn check(lines: &[Header]) -> bool {
 }
 
 /// Content of which nothing comes.
-struct Content {
+pub(super) struct Content {
     announced: Option<u64>,
+    chunked: bool,
+}
+
+impl Content {
+    pub(super) fn none() -> Self {
+        Self {
+            announced: None,
+            chunked: false,
+        }
+    }
 }
 
 impl Body for Content {
@@ -142,67 +181,20 @@ impl Body for Content {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match self.announced {
-            None | Some(0) => Poll::Ready(None),
-            Some(_) => Poll::Pending,
+        match self.is_end_stream() {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.announced, None | Some(0))
+        !self.chunked && matches!(self.announced, None | Some(0))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.announced.unwrap_or_default())
-    }
-}
-
-/// What hyper writes for a request.
-fn sent(request: Request<Content>) -> Vec<u8> {
-    let mut cx = Context::from_waker(Waker::noop());
-    let wire = Wire::default();
-    let written = wire.0.clone();
-    let mut handshake = pin!(hyper::client::conn::http1::handshake(wire));
-    let Poll::Ready(Ok((mut sender, connection))) = handshake.as_mut().poll(&mut cx) else {
-        panic!("there is nothing to wait for");
-    };
-    let mut connection = pin!(connection);
-    let mut response = pin!(sender.send_request(request));
-    for _ in 0..4 {
-        let _no_response = response.as_mut().poll(&mut cx);
-        let _open = connection.as_mut().poll(&mut cx);
-    }
-    written.take()
-}
-
-#[derive(Default)]
-struct Wire(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
-
-impl Read for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl Write for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        match self.chunked {
+            true => SizeHint::default(),
+            false => SizeHint::with_exact(self.announced.unwrap_or_default()),
+        }
     }
 }

@@ -20,7 +20,7 @@ use tidegate_controlplane::{
 };
 use tidegate_proto::v1::{self, session_down};
 
-use crate::{ech, frames, listener, parameters, quic};
+use crate::{ech, frames, listener, parameters, quic, response};
 
 /// An input: its target, a name for it, and the bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -175,6 +175,9 @@ fn of_clients(seeds: &mut Vec<Seed>) {
     for (name, play) in frames::seeds::all() {
         seeds.push(("frames", name.into(), play));
     }
+    for (name, response) in response::seeds() {
+        seeds.push(("response", name.into(), response));
+    }
     for (name, parameters) in parameters::seeds() {
         seeds.push(("parameters", name.into(), parameters));
     }
@@ -297,7 +300,10 @@ fn of_texts(seeds: &mut Vec<Seed>) {
             }
             input.extend(pascal(&[value.as_bytes()]));
         }
-        seeds.push(("request", format!("{index}"), input));
+        for mode in 0..crate::request::VERSIONS.len() {
+            let input = [&[mode as u8][..], &input].concat();
+            seeds.push(("request", format!("{index}-{mode}"), input));
+        }
     }
     for (name, step) in [("low", 3), ("middle", 37), ("high", 101)] {
         let bytes: Vec<u8> = (0..512_u32).map(|at| (at * step) as u8).collect();
@@ -306,7 +312,7 @@ fn of_texts(seeds: &mut Vec<Seed>) {
     }
 }
 
-const REQUESTS: [&[(&str, &str)]; 5] = [
+const REQUESTS: [&[(&str, &str)]; 7] = [
     &[
         (":method", "GET"),
         (":scheme", "https"),
@@ -347,6 +353,23 @@ const REQUESTS: [&[(&str, &str)]; 5] = [
         ("transfer-encoding", "chunked"),
         ("connection", "x-odd"),
         ("expect", "100-continue"),
+    ],
+    &[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/ws"),
+        ("host", "a.example"),
+        ("connection", "upgrade, x-odd"),
+        ("upgrade", "websocket"),
+        ("x-odd", "1"),
+    ],
+    &[
+        (":method", "PUT"),
+        (":scheme", "https"),
+        (":path", "/"),
+        ("host", "a.example"),
+        ("transfer-encoding", "Chunked"),
+        ("trailer", "x-odd"),
     ],
 ];
 

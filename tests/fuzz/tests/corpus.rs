@@ -41,7 +41,7 @@ macro_rules! corpora {
 
 corpora! {
     admin demux documents ech enroll filters frames http3 listener messages objects parameters
-    path pem relay request routes selector snapshot token
+    path pem relay request response routes selector snapshot token
 }
 
 #[test]
