@@ -64,3 +64,28 @@ fn address(input: &mut Unstructured<'_>) -> Result<SocketAddr> {
     // A mapped address is the IPv4 address.
     Ok(SocketAddr::new(ip.to_canonical(), input.arbitrary()?))
 }
+
+/// Inputs to begin with, and their names.
+pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    const V4: &[u8] = &[1, 192, 0, 2, 1, 0x50, 0xc3];
+    const V6: &[u8] = &[
+        0, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xbb, 1,
+    ];
+    const MAPPED: &[u8] = &[
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1, 0xbb, 1,
+    ];
+    // What is cut, and which byte is changed, and how.
+    const FIRST: &[u8] = &[0, 0, 0, 0];
+    const LAST: &[u8] = &[200, 0xff, 0xff, 0x7f];
+    let frame =
+        |way: u8, parts: [&[u8]; 3], len| [&[way], &parts.concat()[..], &vec![7; len]].concat();
+    vec![
+        ("to-owner", frame(1, [V4, V4, FIRST], 1200)),
+        ("to-owner-v6", frame(1, [V6, V6, LAST], 1452)),
+        ("to-client", frame(0, [V4, V4, LAST], 60)),
+        ("to-client-v6", frame(0, [V6, V6, FIRST], 21)),
+        ("mapped", frame(1, [MAPPED, V4, FIRST], 1)),
+        ("mixed", frame(0, [V4, V6, LAST], 300)),
+        ("nothing", frame(1, [V6, V4, FIRST], 0)),
+    ]
+}

@@ -20,7 +20,7 @@ use tidegate_controlplane::{
 };
 use tidegate_proto::v1::{self, session_down};
 
-use crate::{ech, frames, listener, parameters, quic, response};
+use crate::{ech, frames, listener, parameters, quic, relay, response};
 
 /// An input: its target, a name for it, and the bytes.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -166,6 +166,9 @@ fn of_clients(seeds: &mut Vec<Seed>) {
     ));
     seeds.push(("relay", "long".into(), vec![1; 1300]));
     seeds.push(("relay", "short".into(), vec![1; 54]));
+    for (name, frame) in relay::seeds() {
+        seeds.push(("relay", name.into(), frame));
+    }
     for (name, keys) in ech::seeds() {
         seeds.push(("ech", name.into(), keys));
     }
