@@ -151,7 +151,7 @@ mirror! {
         bytes_in_flight_duration_us: u64,
         /// `cubic`, `bbr2` or `reno`; empty while the handshake is under way.
         congestion_control: String,
-        /// Times that QUIC's keys were updated, at the client's wish.
+        /// Times that QUIC's keys were updated, by either side.
         key_updates: u64,
     }
 
