@@ -63,6 +63,25 @@ impl Records {
         problems
     }
 
+    /// Habits of honest clients that nobody had, or of which the dataplane saw nothing.
+    pub(crate) fn unseen(&self, diary: &Diary) -> Vec<String> {
+        let counted = &self.counted;
+        let moved = sum(counted, "tidegate_quic_paths_changed_total");
+        let labels = [("tidegate_resumed", "true")];
+        let resumed = labelled(counted, "tidegate_quic_handshakes_total", &labels);
+        // Few enough go in a download that a short soak may have none.
+        let vanished = diary.habit("vanished") + diary.habit("vanished in a download");
+        let seen = [
+            ("moved", moved),
+            ("resumed a session", resumed),
+            ("vanished", vanished),
+        ];
+        let unseen = seen.iter().filter(|(_, times)| *times == 0);
+        unseen
+            .map(|(what, _)| format!("no client {what}"))
+            .collect()
+    }
+
     /// Where the dataplane counted another number than there are records.
     fn unequal(&self) -> Vec<String> {
         let counted = &self.counted;

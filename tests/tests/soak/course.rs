@@ -19,11 +19,14 @@ use crate::{
     world::World,
 };
 
+/// The part of the wanted load that there is at least, on average, where others use the machine
+/// too.
+const LEAST_OF_LOAD: f64 = 0.35;
 const TICK: Duration = Duration::from_millis(20);
 
 /// How it went.
 pub(crate) struct Course {
-    pub(crate) watch: Watch,
+    watch: Watch,
     length: Duration,
     load: Load,
     /// Sessions that were not begun because too many were under way.
@@ -103,6 +106,20 @@ fn note(world: &World, ended: Result<(), tokio::task::JoinError>) {
 }
 
 impl Course {
+    /// Memory that grew, or too little load for that to say anything.
+    pub(crate) fn problems(&self, plan: &Plan) -> Vec<String> {
+        let mut problems = self.watch.problems(plan);
+        let least = plan.load * LEAST_OF_LOAD;
+        if self.shares.dataplane < least {
+            problems.push(format!(
+                "the dataplane had less than {:.0} % of a core to do: {}",
+                least * 100.0,
+                self.shares
+            ));
+        }
+        problems
+    }
+
     pub(crate) fn tell(&self) {
         println!(
             "soak: {:.1} minutes; {}, {} held back; after the warm-up, of a core: {}",

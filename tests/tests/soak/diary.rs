@@ -32,6 +32,8 @@ struct Pages {
     /// Of honest clients, by what they did.
     honest: BTreeMap<String, u64>,
     liars: BTreeMap<&'static str, u64>,
+    /// Of liars, before they could lie.
+    turned_away: BTreeMap<&'static str, u64>,
     bytes: u64,
     failures: Vec<String>,
 }
@@ -58,6 +60,20 @@ impl Diary {
 
     pub(crate) fn lied(&self, how: &'static str) {
         *self.pages().liars.entry(how).or_default() += 1;
+    }
+
+    pub(crate) fn turned_away(&self, how: &'static str) {
+        *self.pages().turned_away.entry(how).or_default() += 1;
+    }
+
+    /// How often an honest client did this.
+    pub(crate) fn habit(&self, what: &str) -> u64 {
+        self.pages().honest.get(what).copied().unwrap_or_default()
+    }
+
+    /// How often a liar did this.
+    pub(crate) fn lies(&self, how: &str) -> u64 {
+        self.pages().liars.get(how).copied().unwrap_or_default()
     }
 
     pub(crate) fn failed(&self, what: &str) {
@@ -89,7 +105,8 @@ impl Diary {
         }
         println!("liars: {} acts", pages.liars.values().sum::<u64>());
         for (how, count) in &pages.liars {
-            println!("  {count:>8} {how}");
+            let turned_away = pages.turned_away.get(how).copied().unwrap_or_default();
+            println!("  {count:>8} {how}, and {turned_away} turned away");
         }
     }
 

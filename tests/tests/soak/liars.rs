@@ -1,5 +1,5 @@
 //! Clients that lie, stall and flood, each a little and all the time. What they get is not
-//! looked at: that is for the tests of attacks. Their rates stay below what turns on defences
+//! looked at, but for whether they were let in: that is for the tests of attacks. Their rates stay below what turns on defences
 //! that honest clients would notice, and they come from other networks.
 
 mod datagrams;
@@ -14,11 +14,14 @@ use rand::RngExt;
 use tidegate_tests::raw::{RawClient, Twist};
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
-use crate::world::{World, elsewhere, random};
+use crate::{
+    diary::Diary,
+    world::{World, elsewhere, random},
+};
 
 /// No act is longer.
 const ACT: Duration = Duration::from_secs(30);
@@ -26,7 +29,8 @@ const ACT: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 16;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-type Act = fn(Arc<World>, IpAddr) -> BoxFuture<'static, ()>;
+/// `None`: it was turned away before it could begin.
+type Act = fn(Arc<World>, IpAddr) -> BoxFuture<'static, Option<()>>;
 
 /// What they do, and about how often, in milliseconds.
 const KINDS: [(&str, u64, Act); 13] = [
@@ -98,7 +102,7 @@ async fn again_and_again(
         }
         if acts.len() < AT_ONCE {
             let act = act(world.clone(), elsewhere(&mut random));
-            acts.spawn(async { drop(timeout(ACT, act).await) });
+            acts.spawn(async { timeout(ACT, act).await.unwrap_or(None) });
         }
     }
     while let Some(ended) = acts.join_next().await {
@@ -106,13 +110,23 @@ async fn again_and_again(
     }
 }
 
-fn note(world: &World, name: &'static str, ended: Result<(), tokio::task::JoinError>) {
-    world.diary.lied(name);
-    if let Err(error) = ended {
-        world
-            .diary
-            .failed(&format!("the client of {name} broke: {error}"));
+fn note(world: &World, name: &'static str, ended: Result<Option<()>, JoinError>) {
+    match ended {
+        Ok(Some(())) => world.diary.lied(name),
+        Ok(None) => world.diary.turned_away(name),
+        Err(error) => {
+            let what = format!("the client of {name} broke: {error}");
+            world.diary.failed(&what);
+        }
     }
+}
+
+/// Kinds of lies that were never told.
+pub(crate) fn untold(diary: &Diary) -> Vec<String> {
+    let untold = KINDS.iter().filter(|(name, ..)| diary.lies(name) == 0);
+    untold
+        .map(|(name, ..)| format!("there were no {name}"))
+        .collect()
 }
 
 /// A client whose handshake is complete. `None`: it was turned away, which is its own fault.

@@ -113,7 +113,7 @@ impl fmt::Display for Load {
 /// Parts of a core.
 #[derive(Clone, Copy)]
 pub(crate) struct Shares {
-    dataplane: f64,
+    pub(crate) dataplane: f64,
     control: f64,
     own: f64,
 }

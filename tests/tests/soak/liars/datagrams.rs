@@ -13,7 +13,7 @@ use super::established;
 use crate::world::{World, random};
 
 /// Every kind of junk once, in random order; true first flights among it.
-pub(super) async fn junk(world: Arc<World>, from: IpAddr) {
+pub(super) async fn junk(world: Arc<World>, from: IpAddr) -> Option<()> {
     let socket = socket(from).await;
     let mut forge = Forge::new(rand::random());
     let begin = random().random_range(0..Kind::ALL.len());
@@ -21,10 +21,11 @@ pub(super) async fn junk(world: Arc<World>, from: IpAddr) {
         let _full = socket.send_to(&forge.make(*kind), world.quic.address).await;
         sleep(Duration::from_millis(5)).await;
     }
+    answered(&socket)
 }
 
 /// A first flight, or half of one, whose answer is never read.
-pub(super) async fn half_open(world: Arc<World>, from: IpAddr) {
+pub(super) async fn half_open(world: Arc<World>, from: IpAddr) -> Option<()> {
     let socket = socket(from).await;
     for datagram in Replay::new(&world.fresh).flight() {
         let _full = socket.send_to(&datagram, world.quic.address).await;
@@ -34,10 +35,11 @@ pub(super) async fn half_open(world: Arc<World>, from: IpAddr) {
     }
     // The answers meet a socket that is there.
     sleep(Duration::from_secs(2)).await;
+    answered(&socket)
 }
 
 /// Initials of each length, most of them too short.
-pub(super) async fn cut_short(world: Arc<World>, from: IpAddr) {
+pub(super) async fn cut_short(world: Arc<World>, from: IpAddr) -> Option<()> {
     let socket = socket(from).await;
     let flight = Replay::new(&world.fresh).flight();
     for _ in 0..10 {
@@ -45,19 +47,19 @@ pub(super) async fn cut_short(world: Arc<World>, from: IpAddr) {
         let length = random().random_range(1..whole.len());
         let _full = socket.send_to(&whole[..length], world.quic.address).await;
     }
+    Some(())
 }
 
 /// Packets of a genuine connection that were truncated or changed on their way.
-pub(super) async fn bent(world: Arc<World>, from: IpAddr) {
-    let Some(mut client) = established(&world, from, Twist::default()).await else {
-        return;
-    };
+pub(super) async fn bent(world: Arc<World>, from: IpAddr) -> Option<()> {
+    let mut client = established(&world, from, Twist::default()).await?;
     let request = stream(0, 0, &get(&world.fresh, "/bytes/50000"), true);
     client.send(Level::OneRtt, request.clone()).await;
     for turn in 0..40 {
         bend(&mut client, request.clone(), turn).await;
         client.stay(Duration::from_millis(5)).await;
     }
+    Some(())
 }
 
 async fn bend(client: &mut RawClient, frames: Vec<u8>, turn: usize) {
@@ -70,6 +72,11 @@ async fn bend(client: &mut RawClient, frames: Vec<u8>, turn: usize) {
         }
     };
     client.fire_bent(Level::OneRtt, frames, bend).await;
+}
+
+/// Whether the gateway said anything to it.
+fn answered(socket: &UdpSocket) -> Option<()> {
+    socket.try_recv(&mut [0; 1]).ok().map(drop)
 }
 
 async fn socket(from: IpAddr) -> UdpSocket {

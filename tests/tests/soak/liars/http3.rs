@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use h3::error::Code;
 use rand::RngExt;
 use tidegate_tests::{
-    H3,
+    Cancel, H3,
     raw::{Level, Twist, get, stream},
 };
+use tokio::time::sleep;
 
 use super::established;
 use crate::world::{World, random};
@@ -15,12 +15,12 @@ use crate::world::{World, random};
 /// Requests that a connection may cancel at once, and more.
 const FEW: usize = 60;
 const MANY: usize = 400;
+/// So many are under way before they are taken back.
+const AT_ONCE: usize = 20;
 
 /// What closes a connection: one of them.
-pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) {
-    let Some(mut client) = established(&world, from, Twist::default()).await else {
-        return;
-    };
+pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) -> Option<()> {
+    let mut client = established(&world, from, Twist::default()).await?;
     let frames = match random().random_range(0..5) {
         // DATA before HEADERS.
         0 => stream(0, 0, b"\x00\x04four", true),
@@ -43,27 +43,29 @@ pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) {
     };
     client.send(Level::OneRtt, frames).await;
     client.closed(Duration::from_secs(5)).await;
+    Some(())
 }
 
-/// Requests that are cancelled as soon as they are sent, now and then so many that the
-/// connection is closed for it.
-pub(super) async fn rapid_reset(world: Arc<World>, from: IpAddr) {
+/// Requests that are taken back as soon as they have left, each time by other frames, now and
+/// then so many that the connection is closed for it.
+pub(super) async fn rapid_reset(world: Arc<World>, from: IpAddr) -> Option<()> {
     let transport = quinn::TransportConfig::default();
-    let Ok(client) = H3::connect_from(from, &world.fresh, transport).await else {
-        return;
-    };
+    let connecting = H3::connect_from(from, &world.fresh, transport);
+    let client = connecting.await.ok()?;
     let count = if random().random_bool(0.2) { MANY } else { FEW };
-    for turn in 0..count {
-        let request = client.request("GET", "/never");
-        let Ok(mut stream) = client.open(request).await else {
-            return;
-        };
-        if stream.finish().await.is_err() {
-            return;
+    let mut requests = Vec::new();
+    for _ in 0..count / AT_ONCE {
+        let first = requests.len();
+        for _ in 0..AT_ONCE {
+            let Ok(request) = client.begin_revocable("/never").await else {
+                return Some(());
+            };
+            requests.push(request);
         }
-        stream.stop_sending(Code::H3_REQUEST_CANCELLED);
-        if turn % 3 > 0 {
-            stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+        sleep(Duration::from_millis(20)).await;
+        for (request, how) in requests[first..].iter_mut().zip(Cancel::ALL.iter().cycle()) {
+            request.cancel(*how);
         }
     }
+    Some(())
 }

@@ -15,10 +15,8 @@ const INITIAL_MAX_DATA: u64 = 0x04;
 const INITIAL_MAX_STREAM_DATA: u64 = 0x05;
 
 /// Downloads of which no more is ever taken than the first window. Packets are acknowledged.
-pub(super) async fn never_read(world: Arc<World>, from: IpAddr) {
-    let Some(mut client) = established(&world, from, Twist::default()).await else {
-        return;
-    };
+pub(super) async fn never_read(world: Arc<World>, from: IpAddr) -> Option<()> {
+    let mut client = established(&world, from, Twist::default()).await?;
     for id in [0, 4, 8] {
         let path = if id == 0 {
             "/endless"
@@ -29,30 +27,29 @@ pub(super) async fn never_read(world: Arc<World>, from: IpAddr) {
         client.send(Level::OneRtt, request).await;
     }
     linger(&world, &mut client).await;
+    Some(())
 }
 
-/// The same with no window at all: not even the server's settings can be sent.
-pub(super) async fn closed_windows(world: Arc<World>, from: IpAddr) {
+/// The same with no window for an answer at all, and one in all that has just enough for the
+/// server's settings: without those there would be no connection.
+pub(super) async fn closed_windows(world: Arc<World>, from: IpAddr) -> Option<()> {
     let twist = Twist {
         parameters: |parameters| {
-            parameters.insert(INITIAL_MAX_DATA, vec![0]);
+            parameters.insert(INITIAL_MAX_DATA, Bytes::new().numbers(&[256]).done());
             parameters.insert(INITIAL_MAX_STREAM_DATA, vec![0]);
         },
         ..Twist::default()
     };
-    let Some(mut client) = established(&world, from, twist).await else {
-        return;
-    };
+    let mut client = established(&world, from, twist).await?;
     let request = stream(0, 0, &get(&world.fresh, "/bytes/100000"), true);
     client.send(Level::OneRtt, request).await;
     linger(&world, &mut client).await;
+    Some(())
 }
 
 /// Heads without their end, bodies without theirs.
-pub(super) async fn never_ended(world: Arc<World>, from: IpAddr) {
-    let Some(mut client) = established(&world, from, Twist::default()).await else {
-        return;
-    };
+pub(super) async fn never_ended(world: Arc<World>, from: IpAddr) -> Option<()> {
+    let mut client = established(&world, from, Twist::default()).await?;
     for id in (0..16).map(|index| index * 4) {
         let head = post(&world.fresh, "/mirror");
         let data = match id % 12 {
@@ -66,13 +63,12 @@ pub(super) async fn never_ended(world: Arc<World>, from: IpAddr) {
             .await;
     }
     linger(&world, &mut client).await;
+    Some(())
 }
 
 /// What closes a connection: one of them.
-pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) {
-    let Some(mut client) = established(&world, from, Twist::default()).await else {
-        return;
-    };
+pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) -> Option<()> {
+    let mut client = established(&world, from, Twist::default()).await?;
     let frames = match random().random_range(0..5) {
         // A stream too many.
         0 => stream(4 * 4_000, 0, b"a", false),
@@ -87,6 +83,7 @@ pub(super) async fn forbidden(world: Arc<World>, from: IpAddr) {
     };
     client.fire(Level::OneRtt, frames).await;
     client.closed(Duration::from_secs(5)).await;
+    Some(())
 }
 
 /// Stays for a while, and is gone without a word.
