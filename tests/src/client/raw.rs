@@ -177,6 +177,13 @@ impl RawClient {
         self.run_until(time, |_| false).await;
     }
 
+    /// Goes on until another packet under 1-RTT keys came, or patience ends.
+    pub async fn hear(&mut self, patience: Duration) {
+        let before = self.spaces[2].received.len();
+        let heard = |client: &Self| client.spaces[2].received.len() > before;
+        self.run_until(patience, heard).await;
+    }
+
     /// Sends one packet with these frames in a datagram of its own.
     pub async fn send(&mut self, level: Level, mut frames: Vec<u8>) {
         if level == Level::Initial {

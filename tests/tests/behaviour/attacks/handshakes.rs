@@ -250,6 +250,9 @@ async fn row_06_sealed_nonsense_does_not_end_the_process() {
         let sent = source.send_to(&datagram, gateway.https).await;
         sent.expect("loopback sends");
         pace.sent(&gateway).await;
+        if index % 64 == 0 {
+            none_waits(&gateway).await;
+        }
     }
     let samples = pace.taken(&gateway).await;
     let began = accepted(&samples) - accepted(&pace.before);
@@ -274,10 +277,19 @@ async fn row_06_sealed_nonsense_does_not_end_the_process() {
     // A panic ends a connection's task, and nothing else.
     let by_abort = [("tidegate_closed_by", "abort")];
     let aborted = after.sum("tidegate_quic_connections_closed_total", &by_abort);
-    eprintln!("{aborted:?}");
     assert_eq!(aborted, Some(0.0), "no connection broke");
     assert_eq!(gateway.h3().await.get("/").await.status, 200);
     assert!(gateway.dataplane_process().lives());
+}
+
+/// Those that wait for too long would be refused, whatever they say.
+async fn none_waits(gateway: &Gateway) {
+    eventually("no handshake waits for its turn", || async {
+        let samples = gateway.dataplane_metrics().await;
+        let waiting = samples.sum("tidegate_handshakes_waiting", &[]);
+        (waiting == Some(0.0)).then_some(())
+    })
+    .await;
 }
 
 fn crypto(message: &[u8]) -> Vec<u8> {

@@ -41,8 +41,8 @@ async fn row_07_a_flood_of_connection_ids_costs_the_same_at_its_end() {
         while sequence < round * IDS / ROUNDS {
             client.fire(Level::OneRtt, more_ids(&mut sequence)).await;
             pace.sent(&gateway).await;
-            // Otherwise there are more to be retired at once than it remembers.
-            client.stay(Duration::from_millis(1)).await;
+            // Of several packets there would be more to be retired at once than it remembers.
+            client.hear(Duration::from_secs(1)).await;
         }
         cpu.push(gateway.dataplane_process().cpu() - begin);
     }
@@ -52,7 +52,9 @@ async fn row_07_a_flood_of_connection_ids_costs_the_same_at_its_end() {
     let grown = gateway.dataplane_process().memory().saturating_sub(memory);
     assert!(grown <= SLACK, "{grown} bytes");
     let [early, late] = [&cpu[..3], &cpu[7..]].map(|rounds| rounds.iter().sum::<Duration>());
-    assert!(late <= 3 * early, "{cpu:?}");
+    // In the tenths of a second that are noise.
+    let most = 2 * early + Duration::from_millis(100);
+    assert!(late <= most, "{cpu:?}");
     let spent: Duration = cpu.iter().sum();
     assert!(spent < Duration::from_secs(10), "it took {spent:?}");
     let request = stream(0, 0, &get(&target, "/after"), true);
@@ -103,12 +105,11 @@ fn more_ids(sequence: &mut u64) -> Vec<u8> {
     frames.done()
 }
 
-/// Row 8, at a tenth: 100,000 challenges, whose answers are never acknowledged. Each packet
-/// has a hundred; of what comes in one turn three are answered.
+/// Row 8, at a tenth: 100,000 challenges from a client that acknowledges. Of a hundred in a
+/// packet three are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_08_a_flood_of_path_challenges_is_not_answered_one_by_one() {
     const PACKETS: u64 = 1_000;
-    const EACH: u64 = 100;
     let _alone = heavy().await;
     let upstream = Upstream::start().await;
     let mut gateway = apart().start(&upstream).await;
@@ -118,28 +119,21 @@ async fn row_08_a_flood_of_path_challenges_is_not_answered_one_by_one() {
     let cpu = gateway.dataplane_process().cpu();
     let mut pace = Pace::begin(&gateway).await;
     for packet in 0..PACKETS {
-        let challenges = packet * EACH..(packet + 1) * EACH;
-        let frames = challenges.fold(Bytes::new(), |frames, data| {
-            frames.numbers(&[PATH_CHALLENGE]).bytes(&data.to_be_bytes())
-        });
-        client.fire(Level::OneRtt, frames.done()).await;
+        client.fire(Level::OneRtt, challenges(packet)).await;
         pace.sent(&gateway).await;
-        if pace.sent.is_multiple_of(Pace::AT_ONCE) {
-            // Answers are counted before the kernel has no room for them.
-            let close = client.closed_silently(Duration::from_millis(2)).await;
-            assert_eq!(close, None, "after {} packets", pace.sent);
-        }
+        client.stay(Duration::from_millis(1)).await;
     }
     let after = pace.taken(&gateway).await;
-    client.closed_silently(Duration::from_millis(200)).await;
-    let answered = client.path_responses();
+    let close = client.closed(Duration::from_millis(200)).await;
+    assert_eq!(close, None, "it keeps to the rules");
+    let answered = client.path_responses() as u64;
     let (came, went) = (
         bytes(&after).0 - bytes(&pace.before).0,
         bytes(&after).1 - bytes(&pace.before).1,
     );
     let spent = gateway.dataplane_process().cpu() - cpu;
     assert!(answered > 0, "it answers some");
-    assert!(answered as u64 <= 3 * PACKETS, "{answered} answers");
+    assert!(answered <= 3 * PACKETS, "{answered} answers");
     // If each challenge was, there would be as many bytes as came.
     assert!(went <= came / 4.0, "{went} bytes for {came}");
     assert!(spent < Duration::from_secs(4), "it took {spent:?}");
@@ -148,7 +142,42 @@ async fn row_08_a_flood_of_path_challenges_is_not_answered_one_by_one() {
     let request = stream(0, 0, &get(&target, "/after"), true);
     client.send(Level::OneRtt, request).await;
     arrives(&mut client, &upstream, "/after").await;
+}
+
+/// Row 8: 1,000,000 challenges from a client that acknowledges nothing, so that the server may
+/// not send any more answers before long. It keeps three challenges of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_08_path_challenges_that_cannot_be_answered_are_not_kept() {
+    const PACKETS: u64 = 10_000;
+    let _alone = heavy().await;
+    let upstream = Upstream::start().await;
+    let mut gateway = apart().start(&upstream).await;
+    let target = gateway.target();
+    let mut client = established(&target).await;
+    let memory = gateway.dataplane_process().memory();
+    let cpu = gateway.dataplane_process().cpu();
+    let mut pace = Pace::begin(&gateway).await;
+    for packet in 0..PACKETS {
+        client.fire(Level::OneRtt, challenges(packet)).await;
+        pace.sent(&gateway).await;
+    }
+    pace.taken(&gateway).await;
+    let spent = gateway.dataplane_process().cpu() - cpu;
+    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
+    assert!(grown <= SLACK, "{grown} bytes");
+    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
+    let request = stream(0, 0, &get(&target, "/after"), true);
+    client.send(Level::OneRtt, request).await;
+    arrives(&mut client, &upstream, "/after").await;
     assert_eq!(gateway.h3().await.get("/").await.status, 200);
+}
+
+/// The frames of a packet: a hundred challenges, which are different in each.
+fn challenges(packet: u64) -> Vec<u8> {
+    let frames = (packet * 100..packet * 100 + 100).fold(Bytes::new(), |frames, data| {
+        frames.numbers(&[PATH_CHALLENGE]).bytes(&data.to_be_bytes())
+    });
+    frames.done()
 }
 
 /// Row 8, at a hundredth: one connection's packets from 1,000 addresses.
