@@ -8575,7 +8575,8 @@ impl<F: BufFactory> Connection<F> {
                     raw_params,
                     self.is_server,
                     self.peer_transport_params_track_unknown,
-                )?;
+                )
+                .map_err(|_| Error::InvalidTransportParam)?;
 
                 self.parse_peer_transport_params(peer_params)?;
             }
@@ -8594,7 +8595,8 @@ impl<F: BufFactory> Connection<F> {
                 raw_params,
                 self.is_server,
                 self.peer_transport_params_track_unknown,
-            )?;
+            )
+            .map_err(|_| Error::InvalidTransportParam)?;
 
             self.parse_peer_transport_params(peer_params)?;
         }

@@ -449,6 +449,25 @@ fn missing_initial_source_connection_id(
 }
 
 #[rstest]
+fn truncated_transport_params(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+
+    // The value of initial_max_data is longer than what there is.
+    let raw_params = [0x04, 4, 0x80, 0];
+    assert_eq!(
+        pipe.client
+            .handshake
+            .set_raw_quic_transport_params(&raw_params),
+        Ok(())
+    );
+
+    assert_eq!(pipe.handshake(), Err(Error::InvalidTransportParam));
+    assert_eq!(pipe.server.local_error().unwrap().error_code, 0x08);
+}
+
+#[rstest]
 fn invalid_initial_source_connection_id(
     #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
 ) {

@@ -481,6 +481,12 @@ impl Handshake {
         let raw_params =
             crate::TransportParams::encode(params, is_server, &mut raw_params)?;
 
+        self.set_raw_quic_transport_params(raw_params)
+    }
+
+    pub fn set_raw_quic_transport_params(
+        &mut self, raw_params: &[u8],
+    ) -> Result<()> {
         let rc = unsafe {
             SSL_set_quic_transport_params(
                 self.as_mut_ptr(),
