@@ -122,6 +122,14 @@ impl Pair {
     }
 
     pub(super) fn between(client: &mut quiche::Config, server: &mut quiche::Config) -> Self {
+        let mut pair = Self::new(client, server);
+        pair.exchange();
+        assert!(pair.client.is_established() && pair.server.is_established());
+        pair
+    }
+
+    /// Nothing was sent yet.
+    pub(super) fn new(client: &mut quiche::Config, server: &mut quiche::Config) -> Self {
         let (at, from): (SocketAddr, SocketAddr) = (
             ([127, 0, 0, 1], 443).into(),
             ([127, 0, 0, 1], 50_000).into(),
@@ -129,13 +137,10 @@ impl Pair {
         let (name, mine) = (Some("a.example"), ConnectionId::from_ref(&[1; 16]));
         let client = quiche::connect(name, &mine, from, at, client);
         let server = quiche::accept(&ConnectionId::from_ref(&[2; 16]), None, at, from, server);
-        let mut pair = Self {
+        Self {
             client: client.expect("a client"),
             server: server.expect("a server"),
-        };
-        pair.exchange();
-        assert!(pair.client.is_established() && pair.server.is_established());
-        pair
+        }
     }
 
     /// Until both have nothing to say.

@@ -1,14 +1,85 @@
 //! Transport parameters of QUIC (RFC 9000 18), as gateways read those of clients, and as clients
 //! read those of gateways: what can be read means the same once it was written again.
 
+use std::cell::RefCell;
+
 use qlog::events::quic::TransportInitiator;
-use quiche::fuzzing::{decode_transport_params as decode, encode_transport_params as encode};
+use quiche::fuzzing::{
+    decode_transport_params as decode, encode_transport_params as encode, set_transport_params,
+};
+
+use crate::{http3::Pair, quic};
 
 pub(super) fn run(data: &[u8]) {
+    let Some((&mode, data)) = data.split_first() else {
+        return;
+    };
+    if mode & 1 != 0 {
+        shake_hands(&data[..data.len().min(MOST_SAID)]);
+        return;
+    }
     for by_server in [true, false] {
         check(data, by_server);
     }
 }
+
+/// A client says that in its ClientHello: the gateway's side closes with the code for it, or
+/// keeps to it and serves a stream.
+fn shake_hands(data: &[u8]) {
+    thread_local! {
+        static CONFIGS: RefCell<[quiche::Config; 2]> =
+            RefCell::new([quic::client_config(b"fuzz"), quic::server_config(b"fuzz")]);
+    }
+    let mut pair = CONFIGS.with_borrow_mut(|[client, server]| Pair::new(client, server));
+    let said = match decode(data, true, None) {
+        // Without its connection ID it would come to nothing.
+        Ok(read) if read.initial_source_connection_id.is_none() => {
+            let mine = pair.client.source_id();
+            [data, &[0x0f, mine.len() as u8], &mine].concat()
+        }
+        _ => data.to_vec(),
+    };
+    set_transport_params(&mut pair.client, &said).expect("BoringSSL takes any");
+    pair.exchange();
+    let Pair { client, server } = &mut pair;
+    let mine = client.source_id().into_owned();
+    let proper = decode(&said, true, None).is_ok_and(|read| {
+        read.initial_source_connection_id
+            .is_some_and(|id| id == mine)
+    });
+    if !proper {
+        let code = server.local_error().map(|error| error.error_code);
+        assert_eq!(code, Some(TRANSPORT_PARAMETER_ERROR));
+        return;
+    }
+    assert!(server.is_established() && server.local_error().is_none());
+    client
+        .stream_send(0, b"hello", true)
+        .expect("the server's limits allow it");
+    pair.exchange();
+    let mut room = [0; 8];
+    assert_eq!(pair.server.stream_recv(0, &mut room), Ok((5, true)));
+    let limit = pair
+        .server
+        .peer_transport_params()
+        .expect("they came")
+        .clone();
+    let limit = limit
+        .initial_max_data
+        .min(limit.initial_max_stream_data_bidi_local);
+    // As far as the client allows.
+    let sent = pair
+        .server
+        .stream_send(0, &[7; 100], true)
+        .unwrap_or_default();
+    assert!(sent as u64 <= limit, "{sent} of {limit}");
+    pair.exchange();
+}
+
+/// BoringSSL takes ClientHellos of up to 16 KiB.
+const MOST_SAID: usize = 8192;
+/// RFC 9000 20.1.
+const TRANSPORT_PARAMETER_ERROR: u64 = 0x08;
 
 fn check(data: &[u8], by_server: bool) {
     let more = decode(data, by_server, Some(ROOM));
@@ -54,7 +125,7 @@ const ROOM: usize = 256;
 const ENCODED: usize = 256;
 
 /// Inputs to begin with, and their names.
-pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let usual = quiche::TransportParams {
         max_idle_timeout: 30_000,
         initial_max_data: 1 << 20,
@@ -64,7 +135,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         initial_max_streams_bidi: 100,
         initial_max_streams_uni: 3,
         active_conn_id_limit: 8,
-        initial_source_connection_id: Some(vec![7; 8].into()),
+        initial_source_connection_id: Some(vec![1; 16].into()),
         max_datagram_frame_size: Some(65_535),
         ..Default::default()
     };
@@ -80,7 +151,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let len = encode(params, by_server, &mut room).expect("there is room");
         room[..len].to_vec()
     };
-    vec![
+    let inputs = [
         ("client", written(&usual, false)),
         ("server", written(&of_server, true)),
         // None of a delay; one that is reserved, and one that is not known.
@@ -88,5 +159,12 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("small", vec![0x03, 2, 0x44, 0xaf]),
         ("twice", vec![0x0c, 0, 0x0c, 0]),
         ("short", vec![0x04, 4, 0x80, 0, 1]),
-    ]
+        ("none", Vec::new()),
+    ];
+    // Read and written, or said in a handshake.
+    let modes = [("read", 0), ("said", 1)];
+    let named = |(name, input): &(&str, Vec<u8>)| {
+        modes.map(|(mode, byte)| (format!("{name}-{mode}"), [&[byte][..], input].concat()))
+    };
+    inputs.iter().flat_map(named).collect()
 }

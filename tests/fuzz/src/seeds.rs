@@ -182,7 +182,7 @@ fn of_clients(seeds: &mut Vec<Seed>) {
         seeds.push(("response", name.into(), response));
     }
     for (name, parameters) in parameters::seeds() {
-        seeds.push(("parameters", name.into(), parameters));
+        seeds.push(("parameters", name, parameters));
     }
     for (name, streams) in [("get", false), ("post", true)] {
         seeds.push(("http3", name.into(), http3_client(streams)));

@@ -47,6 +47,13 @@ pub fn encode_transport_params(
     TransportParams::encode(params, is_server, out).map(|out| out.len())
 }
 
+/// Has a connection that has not sent anything send these transport parameters.
+pub fn set_transport_params<F: BufFactory>(
+    conn: &mut Connection<F>, raw: &[u8],
+) -> Result<()> {
+    conn.handshake.set_raw_quic_transport_params(raw)
+}
+
 /// Seals `frames`, whatever they are, into a 1-RTT packet with the keys of the
 /// connection, which is not changed but for those. Returns the packet's length.
 pub fn seal<F: BufFactory>(
