@@ -95,7 +95,9 @@ impl Reader<'_, '_> {
     ) -> Option<Vec<(HeaderName, HeaderValue)>> {
         let parsed = wire.into_iter().enumerate().map(|(index, pair)| {
             let name = self.accept(&format!("{field}[{index}].name"), field_name(&pair.name));
-            let value = HeaderValue::try_from(pair.value).map_err(|_| {
+            // White space around a value is no part of it (RFC 9110 5.5), and HTTP/2 forbids it.
+            let value = pair.value.trim_matches([' ', '\t']);
+            let value = HeaderValue::try_from(value).map_err(|_| {
                 "has a control character, which no field value may have; remove it".to_owned()
             });
             let value = self.accept(&format!("{field}[{index}].value"), value);
