@@ -450,6 +450,10 @@ const PAYLOAD_MIN_LEN: usize = 4;
 // PATH_CHALLENGE (9 bytes) + AEAD tag (16 bytes).
 const MIN_PROBING_SIZE: usize = 25;
 
+// What a packet takes at the most that has no more than a PATH_CHALLENGE or a
+// PATH_RESPONSE: first byte, connection ID, packet number, frame and tag.
+const MIN_PROBING_PACKET_LEN: usize = 1 + MAX_CONN_ID_LEN + 4 + 9 + 16;
+
 const MAX_AMPLIFICATION_FACTOR: usize = 3;
 
 // The maximum number of tracked packet number ranges that need to be acked.
@@ -9622,6 +9626,13 @@ impl<F: BufFactory> Connection<F> {
                 .filter(|(_, p)| to.is_none() || Some(p.peer_addr()) == to)
                 .filter(|(_, p)| p.active_dcid_seq.is_some())
                 .filter(|(_, p)| p.probing_required())
+                // One where nothing may be sent until more comes from there
+                // must not keep the active path from sending.
+                .filter(|(_, p)| {
+                    !self.is_server ||
+                        p.verified_peer_address ||
+                        p.max_send_bytes >= MIN_PROBING_PACKET_LEN
+                })
                 .map(|(pid, _)| pid);
 
             if let Some(pid) = probing.next() {

@@ -11274,6 +11274,43 @@ fn path_probing_dos(
 }
 
 #[rstest]
+/// Tests that a path that is to be probed, but on which nothing may be sent,
+/// does not keep the active one from sending.
+fn probing_path_amplification_limited(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut pipe = pipe_for_moving_client(cc_algorithm_name, 4, 3);
+
+    let server_addr = test_utils::Pipe::server_addr();
+    let client_addr = test_utils::Pipe::client_addr();
+    let client_addr_2 = "127.0.0.1:5678".parse().unwrap();
+
+    pipe.client.stream_send(0, b"a", false).unwrap();
+    assert_eq!(pipe.advance(), Ok(()));
+
+    pipe.client.probe_path(client_addr_2, server_addr).unwrap();
+    let flight = test_utils::emit_flight(&mut pipe.client).unwrap();
+    test_utils::process_flight(&mut pipe.server, flight).unwrap();
+
+    let path = pipe
+        .server
+        .paths
+        .iter_mut()
+        .map(|(_, path)| path)
+        .find(|path| path.peer_addr() == client_addr_2)
+        .unwrap();
+    assert!(path.probing_required());
+    path.max_send_bytes = MIN_PROBING_PACKET_LEN - 1;
+
+    pipe.server.stream_send(0, b"b", false).unwrap();
+    let flight = test_utils::emit_flight(&mut pipe.server).unwrap();
+    assert!(flight.iter().all(|(_, info)| info.to == client_addr));
+
+    test_utils::process_flight(&mut pipe.client, flight).unwrap();
+    assert_eq!(pipe.client.stream_recv(0, &mut [0; 2]), Ok((1, false)));
+}
+
+#[rstest]
 fn retiring_active_path_dcid(
     #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
 ) {
