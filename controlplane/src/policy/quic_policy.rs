@@ -156,8 +156,8 @@ pub struct TransportPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     #[x_kube(
-        validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1m')")
-            .message("must be between 100ms and 1m")
+        validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('5m')")
+            .message("must be between 100ms and 5m")
     )]
     pub handshake_timeout: Option<String>,
     /// Bytes that a client may send on a connection before it is allowed more. Default 1048576.

@@ -207,7 +207,7 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
             "transport.handshakeTimeout",
             transport.handshake_timeout.as_deref(),
             100,
-            60 * SECOND,
+            300 * SECOND,
         )?,
         initial_max_data: data,
         initial_max_stream_data: stream_data,

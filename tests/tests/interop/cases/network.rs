@@ -91,7 +91,7 @@ async fn handshakes_under(client: &Client, faults: Faults) {
             ..faults
         },
         // Time-outs double with each loss in a row; nobody is to give up meanwhile.
-        policy: json!({"transport": {"handshakeTimeout": "60s", "idleTimeout": "3m"}}),
+        policy: json!({"transport": {"handshakeTimeout": "5m", "idleTimeout": "3m"}}),
         ..Setup::default()
     });
     let scene = scene.await;
@@ -100,7 +100,7 @@ async fn handshakes_under(client: &Client, faults: Faults) {
         ..Visit::default()
     };
     // One after the other, as the runner has it: among many at once, nothing would bound the losses
-    // in a row of one, which has a minute. Each a full handshake.
+    // in a row of one. Each a full handshake.
     let mut task = scene.task(vec![visit; HANDSHAKES]);
     task.fresh = true;
     let outcome = scene.run(client, task).await;
