@@ -144,12 +144,12 @@ pub(crate) fn target(uri: &Uri, path: &str) -> Result<Uri, Failure> {
     if unchanged && uri.authority().is_none() {
         return Ok(uri.clone());
     }
-    let whole = match uri.path_and_query() {
-        Some(whole) if unchanged => Ok(whole.clone()),
-        _ => match uri.query() {
-            Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-            None => PathAndQuery::try_from(path),
-        },
+    let whole = match (uri.path_and_query(), uri.query()) {
+        // One that is empty, for there was only a fragment, says that it is this one as well.
+        (_, None) if path == "/" => Ok(PathAndQuery::from_static("/")),
+        (Some(whole), _) if unchanged && path != "/" => Ok(whole.clone()),
+        (_, Some(query)) => PathAndQuery::try_from(format!("{path}?{query}")),
+        (_, None) => PathAndQuery::try_from(path),
     };
     whole
         .map(Uri::from)
