@@ -86,19 +86,20 @@ impl Buffer {
     /// Takes in a record, or counts it as lost. Never waits for the reader, to whom it is left
     /// to put the record into words.
     pub fn push(&self, record: Record) {
+        let weight = record.weight();
         let mut state = self.locked();
         if state.ended.is_some() {
             return;
         }
         // Once one is left out, those after it are too: what is missing is in one place.
-        if state.lost > 0 || state.weight + record.weight() > ROOM {
+        if state.lost > 0 || state.weight + weight > ROOM {
             state.lost += 1;
             drop(state);
             self.metrics.capture_lost();
             return;
         }
         let first = state.records.is_empty();
-        state.weight += record.weight();
+        state.weight += weight;
         state.records.push(record);
         drop(state);
         if first {

@@ -56,8 +56,7 @@ impl Qlog {
 impl Level {
     /// Frames of HTTP/3 are of qlog's core.
     fn shows(self, event: &Event) -> bool {
-        let http3 = matches!(EventType::from(&event.data), EventType::Http3EventType(_));
-        self != Self::Core || !http3
+        self != Self::Core || !matches!(EventType::from(&event.data), EventType::Http3EventType(_))
     }
 }
 

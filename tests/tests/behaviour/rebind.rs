@@ -123,12 +123,8 @@ async fn a_live_connection_shows_where_its_client_is_now() {
     let id = id_of(&gateway, &relay).await;
     for _ in 0..5 {
         relay_and_ask(&relay, &client).await;
-        let now = relay.sources().pop().expect("there is one").to_string();
-        eventually("the connection's address is the new one", || async {
-            client.get("/").await;
-            (gateway.admin().connection(&id).await["peer_address"] == now.as_str()).then_some(())
-        })
-        .await;
+        let now = relay.sources().pop().expect("there is one");
+        shows(&gateway, &client, &id, now).await;
     }
 }
 
@@ -151,13 +147,19 @@ async fn a_client_that_may_not_migrate_is_followed_where_its_network_moves_it() 
     let id = id_of(&gateway, &relay).await;
     for _ in 0..3 {
         relay_and_ask(&relay, &client).await;
-        let now = relay.sources().pop().expect("there is one").to_string();
-        eventually("the connection's address is the new one", || async {
-            client.get("/").await;
-            (gateway.admin().connection(&id).await["peer_address"] == now.as_str()).then_some(())
-        })
-        .await;
+        let now = relay.sources().pop().expect("there is one");
+        shows(&gateway, &client, &id, now).await;
     }
+}
+
+/// Waits until the gateway shows the client at its new address.
+async fn shows(gateway: &Gateway, client: &H3, id: &str, now: SocketAddr) {
+    let now = now.to_string();
+    eventually("the connection's address is the new one", || async {
+        client.get("/").await;
+        (gateway.admin().connection(id).await["peer_address"] == now.as_str()).then_some(())
+    })
+    .await;
 }
 
 async fn relay_and_ask(relay: &Relay, client: &H3) {
@@ -180,12 +182,7 @@ async fn a_client_may_move_to_another_port_by_itself() {
             .rebind(socket)
             .expect("the runtime takes it");
         assert_eq!(client.get("/bytes/50000").await.body.len(), 50_000);
-        let now = client.local_address().to_string();
-        eventually("the connection's address is the new one", || async {
-            client.get("/").await;
-            (gateway.admin().connection(&id).await["peer_address"] == now.as_str()).then_some(())
-        })
-        .await;
+        shows(&gateway, &client, &id, client.local_address()).await;
     }
 }
 
