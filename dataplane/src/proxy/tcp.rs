@@ -106,14 +106,13 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
         return;
     };
     drop(configuration);
-    let limits = binding.listeners[0].limits.clone();
+    let limits = binding.limits.clone();
     let wire = Wire::new(stream, limits.body_idle_timeout);
-    let live = Rc::new(Live::new(
-        peer,
-        local,
-        wire.traffic(),
-        limits.header_timeout,
-    ));
+    let patience = match binding.scheme {
+        Scheme::Https => limits.tls_handshake_timeout,
+        Scheme::Http => limits.header_timeout,
+    };
+    let live = Rc::new(Live::new(peer, local, wire.traffic(), patience));
     let registered = Registered::new(shard.clone(), live.clone());
     let accepted = Accepted {
         shard,

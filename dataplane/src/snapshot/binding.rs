@@ -7,6 +7,7 @@ use tidegate_proto::v1;
 use super::{
     certificate::Certificates,
     claims::Claims,
+    limits::HttpLimits,
     listener::{self, Http3, Listener},
     problems::Problems,
     routes::Routes,
@@ -36,6 +37,8 @@ pub struct Binding {
     pub scheme: Scheme,
     /// In the snapshot's order; at least one.
     pub listeners: Vec<Arc<Listener>>,
+    /// What holds before it is known which listener is meant: the most generous of each.
+    pub limits: HttpLimits,
     hosts: HostMap<Arc<Listener>>,
 }
 
@@ -126,9 +129,11 @@ pub(super) fn parse_all(
             key,
             scheme,
             listeners: Vec::new(),
+            limits: listener.limits.clone(),
             hosts: HostMap::default(),
         });
         let listener = Arc::new(listener);
+        binding.limits = binding.limits.widened(&listener.limits);
         binding.hosts.insert(&listener.hostname, listener.clone());
         binding.listeners.push(listener);
     }

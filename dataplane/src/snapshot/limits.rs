@@ -10,9 +10,15 @@ use super::problems::Object;
 /// a clock, and longer than any duration that the Gateway API can express.
 pub(super) const MAX_MILLISECONDS: u64 = 1 << 42;
 
+/// The largest header section that a listener may allow, bytes. Less than what HTTP/3 reads at all
+/// (128 KiB), so that what is beyond a listener's limit can be answered with 431.
+const MAX_FIELD_SECTION: u64 = 96 * 1024;
+
 /// What HTTP/1.1, HTTP/2 and HTTP/3 share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
+    /// Until a TLS handshake over TCP is complete.
+    pub tls_handshake_timeout: Duration,
     /// Until a request's header section is complete.
     pub header_timeout: Duration,
     /// Longest pause in a body, either way.
@@ -28,6 +34,7 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
+            tls_handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(60),
             connection_idle_timeout: Duration::from_secs(60),
@@ -37,11 +44,34 @@ impl Default for HttpLimits {
     }
 }
 
+impl HttpLimits {
+    /// Each limit as the more generous of the two has it.
+    pub(super) fn widened(&self, other: &Self) -> Self {
+        Self {
+            tls_handshake_timeout: self.tls_handshake_timeout.max(other.tls_handshake_timeout),
+            header_timeout: self.header_timeout.max(other.header_timeout),
+            body_idle_timeout: self.body_idle_timeout.max(other.body_idle_timeout),
+            connection_idle_timeout: self
+                .connection_idle_timeout
+                .max(other.connection_idle_timeout),
+            max_field_section_size: self
+                .max_field_section_size
+                .max(other.max_field_section_size),
+            max_fields: self.max_fields.max(other.max_fields),
+        }
+    }
+}
+
 pub(super) fn parse(wire: &v1::HttpLimits, object: &mut Object<'_>) -> Option<HttpLimits> {
     let default = HttpLimits::default();
     let mut time = |field: &str, value, default| {
         milliseconds(object, &format!("limits.{field}"), value, default)
     };
+    let handshake = time(
+        "tls_handshake_timeout_ms",
+        wire.tls_handshake_timeout_ms,
+        default.tls_handshake_timeout,
+    );
     let header = time(
         "header_timeout_ms",
         wire.header_timeout_ms,
@@ -63,7 +93,7 @@ pub(super) fn parse(wire: &v1::HttpLimits, object: &mut Object<'_>) -> Option<Ht
         wire.max_field_section_size,
         default.max_field_section_size,
         // Below it no browser gets through; above it one request is an attack.
-        1024..=1024 * 1024,
+        1024..=MAX_FIELD_SECTION,
     );
     let fields = bounded(
         object,
@@ -73,6 +103,7 @@ pub(super) fn parse(wire: &v1::HttpLimits, object: &mut Object<'_>) -> Option<Ht
         8..=8192,
     );
     Some(HttpLimits {
+        tls_handshake_timeout: handshake?,
         header_timeout: header?,
         body_idle_timeout: body?,
         connection_idle_timeout: idle?,

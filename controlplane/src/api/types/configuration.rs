@@ -146,6 +146,8 @@ mirror! {
         max_fields: u32,
         /// Milliseconds.
         connection_idle_timeout_ms: u64,
+        /// Milliseconds, over TCP.
+        tls_handshake_timeout_ms: u64,
     }
 
     /// A certificate. Its private key is left out.

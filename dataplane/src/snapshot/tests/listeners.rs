@@ -150,7 +150,7 @@ fn addresses_that_overlap_are_refused_and_specific_ones_beside_all_are_not() {
 #[test]
 fn numbers_out_of_range_are_refused() {
     type Change = fn(&mut v1::Listener);
-    let changes: [(Change, &str); 18] = [
+    let changes: [(Change, &str); 19] = [
         (|it| it.port = 65_536, "port"),
         (
             |it| it.http3.as_mut().unwrap().advertised_port = 65_536,
@@ -215,6 +215,10 @@ fn numbers_out_of_range_are_refused() {
             |it| limits(it).max_field_section_size = 1,
             "limits.max_field_section_size",
         ),
+        (
+            |it| limits(it).max_field_section_size = 96 * 1024 + 1,
+            "limits.max_field_section_size",
+        ),
         (|it| limits(it).max_fields = u32::MAX, "limits.max_fields"),
         (
             |it| {
@@ -276,6 +280,7 @@ fn settings_are_taken_over() {
         max_field_section_size: 4096,
         max_fields: 16,
         connection_idle_timeout_ms: 3,
+        tls_handshake_timeout_ms: 4,
     });
     wire.listeners[0].addresses = vec!["::1".into(), "127.0.0.1".into(), "::1".into()];
     let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
@@ -318,10 +323,39 @@ fn settings_are_taken_over() {
             header_timeout: milliseconds(1),
             body_idle_timeout: milliseconds(2),
             connection_idle_timeout: milliseconds(3),
+            tls_handshake_timeout: milliseconds(4),
             max_field_section_size: 4096,
             max_fields: 16,
         }
     );
     assert_eq!(listener.admission.error_code, 7);
     assert!(!listener.admission.admits("10.1.1.1".parse().unwrap()));
+}
+
+#[test]
+fn before_a_name_is_known_the_most_generous_limits_of_a_port_hold() {
+    let mut wire = snapshot();
+    let https = &mut wire.listeners[0];
+    https.limits = Some(v1::HttpLimits {
+        tls_handshake_timeout_ms: 60_000,
+        max_fields: 16,
+        ..Default::default()
+    });
+    let mut other = https.clone();
+    other.id = "default/edge/other".into();
+    other.hostname = "other.example".into();
+    other.limits = Some(v1::HttpLimits {
+        tls_handshake_timeout_ms: 1,
+        max_fields: 1024,
+        ..Default::default()
+    });
+    wire.listeners.push(other);
+    let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
+    let shared = (snapshot.bindings.iter()).find(|it| it.listeners.len() == 2);
+    let expected = HttpLimits {
+        tls_handshake_timeout: Duration::from_secs(60),
+        max_fields: 1024,
+        ..HttpLimits::default()
+    };
+    assert_eq!(shared.expect("both are on one port").limits, expected);
 }
