@@ -323,7 +323,7 @@ fn config(
         }),
         quic: settings.quic.filter(|_| http3),
         admission: settings.admission,
-        limits: None,
+        limits: settings.limits,
         client_validation: None,
         ech_keys: plan
             .ech

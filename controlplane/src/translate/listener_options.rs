@@ -1,5 +1,7 @@
 //! Tidegate's own settings of a listener: keys `tidegate.dev/…` of `tls.options`, and
-//! the Gateway's annotations for who may connect.
+//! the Gateway's annotations for who may connect and the limits of all of its listeners.
+
+mod limits;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,7 @@ pub(super) struct ListenerOptions {
     pub advertised_port: u32,
     pub quic: Option<v1::QuicTransport>,
     pub admission: Option<v1::Admission>,
+    pub limits: Option<v1::HttpLimits>,
     /// Secret with keys for encrypted ClientHellos.
     pub ech: Option<String>,
 }
@@ -36,8 +39,9 @@ pub(super) fn read(
             let Some(name) = key.strip_prefix(PREFIX) else {
                 continue;
             };
-            if from == "metadata.annotations" && !ADMISSION.contains(&name) {
-                let problem = format!("is none of Tidegate's annotations: {}", listed(&ADMISSION));
+            if from == "metadata.annotations" && !annotations_known().any(|known| known == name) {
+                let known = listed(annotations_known());
+                let problem = format!("is none of Tidegate's annotations: {known}");
                 return Err(Fault::unsupported(format_args!("{from}[{key}]"), problem));
             }
             outcome
@@ -112,10 +116,11 @@ impl ListenerOptions {
             "allow" => self.admission().allow = ranges(value)?,
             "deny" => self.admission().deny = ranges(value)?,
             _ => {
-                return Err(format!(
-                    "is none of Tidegate's options: {}",
-                    listed(&OPTIONS)
-                ));
+                let limits = self.limits.get_or_insert_default();
+                if !limits::set(limits, name, value)? {
+                    let known = listed(OPTIONS.into_iter().chain(annotations_known()));
+                    return Err(format!("is none of Tidegate's options: {known}"));
+                }
             }
         }
         Ok(())
@@ -140,9 +145,13 @@ fn ranges(value: &str) -> Result<Vec<String>, String> {
         .map_err(|problem| problem.to_string())
 }
 
-fn listed(names: &[&str]) -> String {
+/// What a Gateway may say for all of its listeners.
+fn annotations_known() -> impl Iterator<Item = &'static str> {
+    ADMISSION.into_iter().chain(limits::NAMES)
+}
+
+fn listed(names: impl Iterator<Item = &'static str>) -> String {
     names
-        .iter()
         .map(|name| format!("{PREFIX}{name}"))
         .collect::<Vec<_>>()
         .join(", ")
@@ -151,13 +160,12 @@ fn listed(names: &[&str]) -> String {
 /// Of every key of Tidegate's.
 pub(super) const PREFIX: &str = "tidegate.dev/";
 const ADMISSION: [&str; 2] = ["allow", "deny"];
-const OPTIONS: [&str; 8] = [
+/// What only a listener may say.
+const OPTIONS: [&str; 6] = [
     "http3",
     "advertised-port",
     "retry",
     "congestion-control",
     "max-idle-timeout",
     "ech",
-    "allow",
-    "deny",
 ];

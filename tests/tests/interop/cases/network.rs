@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
-use tidegate_tests::Faults;
+use tidegate_tests::{Faults, Gateway};
 use tokio::time::sleep;
 
 use super::{KB, MB, file};
@@ -91,6 +91,7 @@ async fn handshakes_under(client: &Client, faults: Faults) {
             ..faults
         },
         // Time-outs double with each loss in a row; nobody is to give up meanwhile.
+        gateway: Gateway::builder().tls_option("tidegate.dev/header-timeout", "3m"),
         policy: json!({"transport": {"handshakeTimeout": "5m", "idleTimeout": "3m"}}),
         ..Setup::default()
     });
