@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     process::{LOAD_CORE, pinned},
-    server::{Server, Tools},
+    server::{OWN, Server, Tools},
 };
 
 /// Version of HTTP.
@@ -65,6 +65,8 @@ pub fn requests(tools: &Tools, server: &Server, load: &Requests) -> anyhow::Resu
         "json",
         "--insecure",
         "--ipv4",
+        "--redirect",
+        "0",
     ]);
     command.args(["-c", &load.connections.to_string()]);
     match load.http {
@@ -103,16 +105,15 @@ pub fn requests(tools: &Tools, server: &Server, load: &Requests) -> anyhow::Resu
     );
     let report: Value = serde_json::from_slice(&output.stdout).context("oha prints JSON")?;
     let statuses = report["statusCodeDistribution"].as_object();
-    let answered = statuses
-        .and_then(|statuses| statuses.get("200"))
-        .and_then(Value::as_u64);
-    let others: Vec<_> = statuses
-        .into_iter()
-        .flatten()
-        .filter(|(status, _)| *status != "200")
-        .collect();
+    let expected: &[&str] = if load.path == OWN {
+        &["200", "302"]
+    } else {
+        &["200"]
+    };
+    let (good, others): (Vec<_>, Vec<_>) = (statuses.into_iter().flatten())
+        .partition(|(status, _)| expected.contains(&status.as_str()));
     ensure!(others.is_empty(), "statuses {others:?}");
-    let answered = answered.unwrap_or(0);
+    let answered: u64 = good.iter().filter_map(|(_, count)| count.as_u64()).sum();
     ensure!(
         answered > 0,
         "nothing was answered: {}",

@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use crate::{
     load::{self, Background, End, Http, Requests},
-    server::{Kind, Server, Tools},
+    server::{Kind, OWN, Server, Tools},
 };
 
 /// One row of the table.
@@ -22,6 +22,8 @@ enum What {
     Requests(Http, usize, usize),
     /// The same, with another client over HTTP/3.
     Tquic(usize, usize),
+    /// CPU for each request that a server answers by itself, over HTTP/3.
+    Own(usize, usize),
     /// CPU for each megabyte of a body, and which way it goes.
     Bulk(Http, Way),
     /// CPU for each handshake.
@@ -108,6 +110,18 @@ pub const ALL: &[Scenario] = &[
         "HTTP/3, 50 × 10, from tquic_client",
         CPU_REQUEST,
         What::Tquic(50, 10),
+    ),
+    row(
+        "own-50x1",
+        "HTTP/3, 50 × 1, answered without an upstream and without content",
+        CPU_REQUEST,
+        What::Own(50, 1),
+    ),
+    row(
+        "own-50x10",
+        "HTTP/3, 50 × 10, answered without an upstream and without content",
+        CPU_REQUEST,
+        What::Own(50, 10),
     ),
     row(
         "h2-50x10",
@@ -217,6 +231,9 @@ pub const ALL: &[Scenario] = &[
 impl Scenario {
     /// Whether a server can take part.
     pub fn suits(&self, kind: Kind) -> bool {
+        if matches!(self.what, What::Own(..)) {
+            return kind.answers_itself();
+        }
         let http = match self.what {
             What::Requests(http, ..) | What::Bulk(http, _) => http,
             _ => Http::Three,
@@ -261,6 +278,13 @@ impl Scenario {
                     load::tquic(tools, server, connections, at_once, effort.seconds)
                 })?;
                 micros(cpu) / answered as f64
+            }
+            What::Own(connections, at_once) => {
+                let mut load = steady(Http::Three, connections, at_once, effort);
+                load.path = OWN.to_owned();
+                let (cpu, outcome) =
+                    measured(server, |server| load::requests(tools, server, &load))?;
+                micros(cpu) / outcome.answered as f64
             }
             What::Bulk(http, way) => {
                 let count = 2 * effort.seconds.max(1);

@@ -107,6 +107,11 @@ impl Kind {
         }
     }
 
+    /// Whether it has an answer of its own for [`OWN`].
+    pub fn answers_itself(self) -> bool {
+        matches!(self, Self::Tidegate | Self::TokioQuiche)
+    }
+
     /// Whether it speaks HTTP over TCP as well.
     pub fn has_tcp(self) -> bool {
         self != Self::TokioQuiche
@@ -158,6 +163,9 @@ impl Kind {
         Ok(server)
     }
 }
+
+/// What is answered without an upstream and without content: by Tidegate with a redirect.
+pub const OWN: &str = "/bytes/0";
 
 /// Starts the upstream.
 pub fn origin(tools: &Tools, folder: &Path) -> anyhow::Result<(Process, SocketAddr)> {

@@ -45,15 +45,13 @@ async fn respond(headers: IncomingH3Headers) {
     if send.send(OutboundFrame::Headers(head, None)).await.is_err() {
         return;
     }
-    while left > 0 {
+    let mut end = false;
+    while !end {
         let piece = left.min(PAYLOAD.len());
         left -= piece;
+        end = left == 0;
         let piece = Bytes::from_static(&PAYLOAD[..piece]);
-        if send
-            .send(OutboundFrame::Body(piece, left == 0))
-            .await
-            .is_err()
-        {
+        if send.send(OutboundFrame::Body(piece, end)).await.is_err() {
             return;
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Site, Tools};
+use super::{OWN, Site, Tools};
 use crate::process::{LOAD_CORE, Process, SERVER_CORE, pinned};
 
 pub(super) fn start(tools: &Tools, site: &Site) -> anyhow::Result<(Process, Vec<Process>)> {
@@ -79,7 +79,16 @@ fn documents(site: &Site) -> anyhow::Result<Vec<Value>> {
             "apiVersion": api, "kind": "HTTPRoute", "metadata": named("all"),
             "spec": {
                 "parentRefs": [{"name": "edge"}],
-                "rules": [{"backendRefs": [{"name": "origin", "port": 80}]}],
+                "rules": [
+                    {"backendRefs": [{"name": "origin", "port": 80}]},
+                    {
+                        "matches": [{"path": {"type": "Exact", "value": OWN}}],
+                        "filters": [{
+                            "type": "RequestRedirect",
+                            "requestRedirect": {"hostname": "elsewhere.test"},
+                        }],
+                    },
+                ],
             },
         }),
         json!({
