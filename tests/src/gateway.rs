@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_controlplane::{ControlPlane, Source, Tuning};
 use tidegate_dataplane::Dataplane;
+use tokio::net::UdpSocket;
 
 use crate::{
     Admin, Authority, Folder, H3, OtlpSink, Process, Samples, Target, Tcp, Upstream, Wire,
@@ -389,6 +390,17 @@ impl Gateway {
     #[track_caller]
     pub fn h1(&self) -> impl Future<Output = Tcp> {
         Tcp::connect(&self.target(), Wire::H1)
+    }
+
+    /// Somebody who has sent these datagrams, and says no more.
+    pub async fn stranger(&self, datagrams: &[Vec<u8>]) -> UdpSocket {
+        let bound = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let socket = bound.expect("loopback binds");
+        for datagram in datagrams {
+            let sent = socket.send_to(datagram, self.https).await;
+            sent.expect("loopback takes it");
+        }
+        socket
     }
 
     /// Metrics of the dataplane.

@@ -410,13 +410,8 @@ async fn where_http3_is_switched_off_nobody_begins_and_the_port_is_given_back() 
     listen(&gateway, &[("https", port, None, false)]);
     drained(&client).await;
     // No more than a first flight: it is dropped, and why is counted.
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0")
-        .await
-        .expect("loopback binds");
-    for datagram in tidegate_tests::Forge::new(1).whole_first_flight() {
-        let sent = stranger.send_to(&datagram, gateway.https).await;
-        sent.expect("loopback takes it");
-    }
+    let flight = tidegate_tests::Forge::new(1).whole_first_flight();
+    let _stranger = gateway.stranger(&flight).await;
     eventually("it is counted", || async {
         let dropped = gateway.dataplane_samples().sum(
             "tidegate_quic_datagrams_dropped_total",

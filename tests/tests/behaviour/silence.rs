@@ -192,14 +192,8 @@ async fn a_handshake_that_nobody_goes_on_with_is_forgotten() {
         .tls_option(IDLE, "10m")
         .start(&upstream)
         .await;
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0")
-        .await
-        .expect("loopback binds");
     let flight = Forge::new(7).make(Kind::InitialTrue);
-    stranger
-        .send_to(&flight, gateway.https)
-        .await
-        .expect("loopback takes it");
+    let stranger = gateway.stranger(&[flight]).await;
     let address = stranger.local_addr().expect("it is bound");
     let id = gateway.admin().id_from(address).await;
     let record = gateway.admin().audited(&id).await;

@@ -275,13 +275,7 @@ async fn a_handshake_has_the_time_that_its_name_gives_it() {
     )
     .await;
     settled(&gateway, TWO, 9).await;
-    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0")
-        .await
-        .expect("loopback binds");
-    for datagram in Forge::new(7).whole_first_flight() {
-        let sent = stranger.send_to(&datagram, gateway.https).await;
-        sent.expect("loopback takes it");
-    }
+    let stranger = gateway.stranger(&Forge::new(7).whole_first_flight()).await;
     let address = stranger.local_addr().expect("it is bound");
     let id = gateway.admin().id_from(address).await;
     let record = gateway.admin().audited(&id).await;

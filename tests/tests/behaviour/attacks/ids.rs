@@ -22,44 +22,91 @@ async fn established(target: &Target) -> RawClient {
     client
 }
 
+/// A client of a gateway of its own, and what that one had when it began.
+struct Scene {
+    upstream: Upstream,
+    gateway: Gateway,
+    target: Target,
+    client: RawClient,
+    memory: u64,
+    cpu: Duration,
+    pace: Pace,
+}
+
+impl Scene {
+    async fn begin() -> Self {
+        let upstream = Upstream::start().await;
+        let mut gateway = apart().start(&upstream).await;
+        let target = gateway.target();
+        let client = established(&target).await;
+        let memory = gateway.dataplane_process().memory();
+        let cpu = gateway.dataplane_process().cpu();
+        let pace = Pace::begin(&gateway).await;
+        Self {
+            upstream,
+            gateway,
+            target,
+            client,
+            memory,
+            cpu,
+            pace,
+        }
+    }
+
+    async fn fire(&mut self, frames: Vec<u8>) {
+        self.client.fire(Level::OneRtt, frames).await;
+        self.pace.sent(&self.gateway).await;
+    }
+
+    /// Time of the processor that the gateway took.
+    fn spent(&mut self) -> Duration {
+        self.gateway.dataplane_process().cpu() - self.cpu
+    }
+
+    /// The gateway has neither grown nor taken more time than this.
+    fn cost(&mut self, most: Duration) {
+        let memory = self.gateway.dataplane_process().memory();
+        let grown = memory.saturating_sub(self.memory);
+        assert!(grown <= SLACK, "{grown} bytes");
+        let spent = self.spent();
+        assert!(spent < most, "it took {spent:?}");
+    }
+
+    /// The client was not closed, and goes on.
+    async fn goes_on(&mut self) {
+        let close = self.client.closed(Duration::from_millis(200)).await;
+        assert_eq!(close, None, "it keeps to the rules");
+        let request = stream(0, 0, &get(&self.target, "/after"), true);
+        self.client.send(Level::OneRtt, request).await;
+        arrives(&mut self.client, &self.upstream, "/after").await;
+    }
+}
+
 /// Row 7, at a tenth: 100,000 connection IDs, each of which retires the one before. All are
 /// taken from a client that acknowledges, and the last ones cost what the first ones did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_07_a_flood_of_connection_ids_costs_the_same_at_its_end() {
     const ROUNDS: u64 = 10;
     let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let mut gateway = apart().start(&upstream).await;
-    let target = gateway.target();
-    let mut client = established(&target).await;
-    let memory = gateway.dataplane_process().memory();
-    let mut pace = Pace::begin(&gateway).await;
+    let mut scene = Scene::begin().await;
     let mut cpu = Vec::new();
     let mut sequence = 1;
     for round in 1..=ROUNDS {
-        let begin = gateway.dataplane_process().cpu();
+        let begin = scene.spent();
         while sequence < round * IDS / ROUNDS {
-            client.fire(Level::OneRtt, more_ids(&mut sequence)).await;
-            pace.sent(&gateway).await;
+            scene.fire(more_ids(&mut sequence)).await;
             // Of several packets there would be more to be retired at once than it remembers.
-            client.hear(Duration::from_secs(1)).await;
+            scene.client.hear(Duration::from_secs(1)).await;
         }
-        cpu.push(gateway.dataplane_process().cpu() - begin);
+        cpu.push(scene.spent() - begin);
     }
-    pace.taken(&gateway).await;
-    let close = client.closed(Duration::from_millis(200)).await;
-    assert_eq!(close, None, "it keeps to the rules");
-    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    assert!(grown <= SLACK, "{grown} bytes");
+    scene.pace.taken(&scene.gateway).await;
+    scene.cost(Duration::from_secs(10));
     let [early, late] = [&cpu[..3], &cpu[7..]].map(|rounds| rounds.iter().sum::<Duration>());
     // In the tenths of a second that are noise.
     let most = 2 * early + Duration::from_millis(100);
     assert!(late <= most, "{cpu:?}");
-    let spent: Duration = cpu.iter().sum();
-    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
-    let request = stream(0, 0, &get(&target, "/after"), true);
-    client.send(Level::OneRtt, request).await;
-    arrives(&mut client, &upstream, "/after").await;
+    scene.goes_on().await;
 }
 
 /// Row 7: of a server whose RETIRE_CONNECTION_ID frames are never acknowledged, more than it
@@ -67,25 +114,17 @@ async fn row_07_a_flood_of_connection_ids_costs_the_same_at_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_07_connection_ids_that_cannot_be_retired_close_the_connection() {
     let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let mut gateway = apart().start(&upstream).await;
-    let mut client = established(&gateway.target()).await;
-    let memory = gateway.dataplane_process().memory();
-    let cpu = gateway.dataplane_process().cpu();
-    let mut pace = Pace::begin(&gateway).await;
+    let mut scene = Scene::begin().await;
     let (mut sequence, mut close) = (1, None);
     while sequence < IDS && close.is_none() {
-        client.fire(Level::OneRtt, more_ids(&mut sequence)).await;
-        pace.sent(&gateway).await;
-        close = client.closed_silently(Duration::from_millis(1)).await;
+        scene.fire(more_ids(&mut sequence)).await;
+        let patience = Duration::from_millis(1);
+        close = scene.client.closed_silently(patience).await;
     }
     let code = close.map(|close| close.code);
     assert_eq!(code, Some(CONNECTION_ID_LIMIT_ERROR), "after {sequence}");
-    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    assert!(grown <= SLACK, "{grown} bytes after {sequence} IDs");
-    let spent = gateway.dataplane_process().cpu() - cpu;
-    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
-    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+    scene.cost(Duration::from_secs(10));
+    assert_eq!(scene.gateway.h3().await.get("/").await.status, 200);
 }
 
 const IDS: u64 = 100_000;
@@ -111,37 +150,21 @@ fn more_ids(sequence: &mut u64) -> Vec<u8> {
 async fn row_08_a_flood_of_path_challenges_is_not_answered_one_by_one() {
     const PACKETS: u64 = 1_000;
     let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let mut gateway = apart().start(&upstream).await;
-    let target = gateway.target();
-    let mut client = established(&target).await;
-    let memory = gateway.dataplane_process().memory();
-    let cpu = gateway.dataplane_process().cpu();
-    let mut pace = Pace::begin(&gateway).await;
+    let mut scene = Scene::begin().await;
     for packet in 0..PACKETS {
-        client.fire(Level::OneRtt, challenges(packet)).await;
-        pace.sent(&gateway).await;
-        client.stay(Duration::from_millis(1)).await;
+        scene.fire(challenges(packet)).await;
+        scene.client.stay(Duration::from_millis(1)).await;
     }
-    let after = pace.taken(&gateway).await;
-    let close = client.closed(Duration::from_millis(200)).await;
-    assert_eq!(close, None, "it keeps to the rules");
-    let answered = client.path_responses() as u64;
-    let (came, went) = (
-        bytes(&after).0 - bytes(&pace.before).0,
-        bytes(&after).1 - bytes(&pace.before).1,
-    );
-    let spent = gateway.dataplane_process().cpu() - cpu;
+    let after = bytes(&scene.pace.taken(&scene.gateway).await);
+    let before = bytes(&scene.pace.before);
+    let (came, went) = (after.0 - before.0, after.1 - before.1);
+    scene.cost(Duration::from_secs(4));
+    scene.goes_on().await;
+    let answered = scene.client.path_responses() as u64;
     assert!(answered > 0, "it answers some");
     assert!(answered <= 3 * PACKETS, "{answered} answers");
     // If each challenge was, there would be as many bytes as came.
     assert!(went <= came / 4.0, "{went} bytes for {came}");
-    assert!(spent < Duration::from_secs(4), "it took {spent:?}");
-    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    assert!(grown <= SLACK, "{grown} bytes");
-    let request = stream(0, 0, &get(&target, "/after"), true);
-    client.send(Level::OneRtt, request).await;
-    arrives(&mut client, &upstream, "/after").await;
 }
 
 /// Row 8: 1,000,000 challenges from a client that acknowledges nothing, so that the server may
@@ -150,26 +173,14 @@ async fn row_08_a_flood_of_path_challenges_is_not_answered_one_by_one() {
 async fn row_08_path_challenges_that_cannot_be_answered_are_not_kept() {
     const PACKETS: u64 = 10_000;
     let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let mut gateway = apart().start(&upstream).await;
-    let target = gateway.target();
-    let mut client = established(&target).await;
-    let memory = gateway.dataplane_process().memory();
-    let cpu = gateway.dataplane_process().cpu();
-    let mut pace = Pace::begin(&gateway).await;
+    let mut scene = Scene::begin().await;
     for packet in 0..PACKETS {
-        client.fire(Level::OneRtt, challenges(packet)).await;
-        pace.sent(&gateway).await;
+        scene.fire(challenges(packet)).await;
     }
-    pace.taken(&gateway).await;
-    let spent = gateway.dataplane_process().cpu() - cpu;
-    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    assert!(grown <= SLACK, "{grown} bytes");
-    assert!(spent < Duration::from_secs(10), "it took {spent:?}");
-    let request = stream(0, 0, &get(&target, "/after"), true);
-    client.send(Level::OneRtt, request).await;
-    arrives(&mut client, &upstream, "/after").await;
-    assert_eq!(gateway.h3().await.get("/").await.status, 200);
+    scene.pace.taken(&scene.gateway).await;
+    scene.cost(Duration::from_secs(10));
+    scene.goes_on().await;
+    assert_eq!(scene.gateway.h3().await.get("/").await.status, 200);
 }
 
 /// The frames of a packet: a hundred challenges, which are different in each.
@@ -184,32 +195,25 @@ fn challenges(packet: u64) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_08_a_client_that_comes_from_everywhere_is_bounded() {
     let _alone = heavy().await;
-    let upstream = Upstream::start().await;
-    let mut gateway = apart().start(&upstream).await;
-    let target = gateway.target();
-    let mut client = established(&target).await;
-    let memory = gateway.dataplane_process().memory();
-    let before = gateway.dataplane_metrics().await;
+    let mut scene = Scene::begin().await;
+    let before = received(&scene.pace.before);
     for turn in 0..1_000 {
         let source = socket(network(turn % 250, 1 + (turn / 250) as u8)).await;
         let frames = vec![PING; 50];
-        client.fire_from(&source, Level::OneRtt, frames).await;
+        (scene.client)
+            .fire_from(&source, Level::OneRtt, frames)
+            .await;
         if turn % 50 == 49 {
-            taken(&gateway, received(&before), turn).await;
+            taken(&scene.gateway, before, turn).await;
         }
     }
-    let after = gateway.dataplane_metrics().await;
-    let (came, went) = (
-        bytes(&after).0 - bytes(&before).0,
-        bytes(&after).1 - bytes(&before).1,
-    );
+    let after = bytes(&scene.gateway.dataplane_metrics().await);
+    let before = bytes(&scene.pace.before);
+    let (came, went) = (after.0 - before.0, after.1 - before.1);
     assert!(went <= 3.0 * came, "{went} bytes for {came}");
-    let grown = gateway.dataplane_process().memory().saturating_sub(memory);
-    assert!(grown <= SLACK, "{grown} bytes");
+    scene.cost(Duration::from_secs(10));
     // The client itself is where it was.
-    let request = stream(0, 0, &get(&target, "/home"), true);
-    client.send(Level::OneRtt, request).await;
-    arrives(&mut client, &upstream, "/home").await;
+    scene.goes_on().await;
 }
 
 /// A connection ID that this gateway made for a connection that is gone.
