@@ -62,6 +62,7 @@ story! {
     bad_input::nonsense_in_a_policy_is_refused_at_apply,
     policy::a_policy_turns_http3_off_and_on_again,
     secrets::a_rotated_certificate_is_served_and_no_connection_is_lost,
+    secrets::names_are_hidden_by_keys_from_a_secret,
     operate::a_viewer_may_look_and_not_close,
     operate::an_operator_closes_a_connection,
     scale::scaling_the_data_plane_fails_no_request,

@@ -195,7 +195,12 @@ pub(crate) fn pods(namespace: &str, selector: &str) -> Vec<String> {
 
 /// A Secret with a certificate for the team's host.
 pub(crate) fn certificate(authority: &Authority, name: &str) -> String {
-    let identity = authority.issue(&[HOST]);
+    certificate_for(HOST, authority, name)
+}
+
+/// A Secret with a certificate for a host.
+pub(crate) fn certificate_for(host: &str, authority: &Authority, name: &str) -> String {
+    let identity = authority.issue(&[host]);
     let indented = |pem: &str| {
         pem.lines()
             .map(|line| format!("    {line}\n"))
