@@ -1,11 +1,19 @@
-//! Violations of HTTP/3 close the connection with the codes of RFC 9114, and what the RFC
-//! says to ignore is ignored.
+//! Violations of QUIC and HTTP/3 close the connection with the codes of RFC 9000 and RFC 9114, and
+//! what those say to ignore is ignored. More of them are among the cases of `tests/interop`.
+
+use std::time::Duration;
 
 use h3i::actions::h3::{
     Action, ExpectedStreamSendResult, StreamEvent, StreamEventType, WaitType, send_headers_frame,
 };
-use tidegate_tests::{Gateway, Upstream, attack, data_frame, request_fields, stream_bytes};
+use tidegate_tests::{
+    Gateway, Upstream, attack, data_frame,
+    raw::{RawClient, Twist},
+    request_fields, stream_bytes,
+};
 
+/// RFC 9000 20.1.
+const TRANSPORT_PARAMETER_ERROR: u64 = 0x08;
 /// RFC 9114 8.1 and RFC 9204 8.3.
 const STREAM_CREATION_ERROR: u64 = 0x103;
 const CLOSED_CRITICAL_STREAM: u64 = 0x104;
@@ -92,6 +100,22 @@ async fn protocol_errors_close_the_connection_with_their_code() {
         assert_eq!(run.closed(), Some(code), "{what}: {run:?}");
     }
     assert_eq!(gateway.h3().await.get("/honest").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_without_any_transport_parameter_is_closed() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let target = gateway.target();
+    let tls = target.tls.clone().expect("it has TLS");
+    let twist = Twist {
+        parameters: |all| all.clear(),
+        ..Twist::default()
+    };
+    let mut client = RawClient::begin(&target, tls, twist).await;
+    let close = client.closed(Duration::from_secs(20)).await;
+    let close = close.expect("it is closed");
+    assert_eq!(close.code, TRANSPORT_PARAMETER_ERROR, "{close:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

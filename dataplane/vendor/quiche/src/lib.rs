@@ -8594,7 +8594,11 @@ impl<F: BufFactory> Connection<F> {
 
         let raw_params = self.handshake.quic_transport_params();
 
-        if !self.parsed_peer_transport_params && !raw_params.is_empty() {
+        // Once the handshake is complete, an extension without any parameter
+        // lacks those that must be there.
+        if !self.parsed_peer_transport_params &&
+            (self.handshake_completed || !raw_params.is_empty())
+        {
             let peer_params = TransportParams::decode(
                 raw_params,
                 self.is_server,
