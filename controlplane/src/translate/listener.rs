@@ -212,17 +212,19 @@ fn check(
     if place.set.is_some()
         && let Some(key) = listener_options::overridden(gateway.annotations(), &tls.options)
     {
-        // Whoever owns the Gateway said who may connect.
+        // Whoever owns the Gateway has said it.
         return Err(Fault::unsupported(
             format_args!("{field}.tls.options[{key}]"),
             "the Gateway's annotations have decided that; remove it",
         ));
     }
     let settings = listener_options::read(gateway.annotations(), &tls.options, field)?;
-    if place.set.is_some() && settings.ech.is_some() {
+    if place.set.is_some()
+        && let Some(key) = listener_options::of_port(&tls.options)
+    {
         // Who has the keys of a port reads the names that its clients ask for.
         return Err(Fault::unsupported(
-            format_args!("{field}.tls.options[{}ech]", listener_options::PREFIX),
+            format_args!("{field}.tls.options[{key}]"),
             "is for listeners of the Gateway itself, as it holds for the whole port; set it there",
         ));
     }

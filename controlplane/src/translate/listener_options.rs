@@ -53,17 +53,31 @@ pub(super) fn read(
 }
 
 /// The first key of `options` by which a listener would say anew what the Gateway's
-/// `annotations` say of who may connect.
+/// `annotations` say: the same limit, or anything of who may connect.
 pub(super) fn overridden<'a>(
     annotations: &BTreeMap<String, String>,
     options: &'a BTreeMap<String, String>,
 ) -> Option<&'a str> {
-    let is_admission = |key: &&String| {
+    let is_admission = |key: &String| {
         key.strip_prefix(PREFIX)
             .is_some_and(|name| ADMISSION.contains(&name))
     };
-    annotations.keys().find(is_admission)?;
-    options.keys().find(is_admission).map(String::as_str)
+    let admission = annotations.keys().any(is_admission);
+    let decided = |key: &&String| {
+        key.starts_with(PREFIX)
+            && (annotations.contains_key(*key) || admission && is_admission(key))
+    };
+    options.keys().find(decided).map(String::as_str)
+}
+
+/// The first key of `options` that holds for the whole port, whichever listener says it.
+pub(super) fn of_port(options: &BTreeMap<String, String>) -> Option<&str> {
+    let names = ["ech", limits::HANDSHAKE];
+    let of_port = |key: &&String| {
+        key.strip_prefix(PREFIX)
+            .is_some_and(|name| names.contains(&name))
+    };
+    options.keys().find(of_port).map(String::as_str)
 }
 
 impl ListenerOptions {

@@ -95,7 +95,7 @@ fn check(
     if let Some((name, _)) = annotations.find(|(name, _)| name.starts_with(PREFIX)) {
         // What was meant to narrow must not be passed over.
         let message = format!(
-            "metadata.annotations[{name}]: is read from Gateways only; write it under tls.options of a listener"
+            "metadata.annotations[{name}]: is read from Gateways only; write it there, or under tls.options of an HTTPS listener"
         );
         return Err(Fault::new("Invalid", message));
     }

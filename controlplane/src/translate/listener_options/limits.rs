@@ -8,7 +8,7 @@ use crate::translate::duration;
 
 /// The settings that [`set`] knows.
 pub(super) const NAMES: [&str; 6] = [
-    "tls-handshake-timeout",
+    HANDSHAKE,
     "header-timeout",
     "body-idle-timeout",
     "connection-idle-timeout",
@@ -16,10 +16,12 @@ pub(super) const NAMES: [&str; 6] = [
     "max-header-fields",
 ];
 
+pub(super) const HANDSHAKE: &str = "tls-handshake-timeout";
+
 /// False: there is none of that name.
 pub(super) fn set(limits: &mut v1::HttpLimits, name: &str, value: &str) -> Result<bool, String> {
     match name {
-        "tls-handshake-timeout" => limits.tls_handshake_timeout_ms = time(value)?,
+        HANDSHAKE => limits.tls_handshake_timeout_ms = time(value)?,
         "header-timeout" => limits.header_timeout_ms = time(value)?,
         "body-idle-timeout" => limits.body_idle_timeout_ms = time(value)?,
         "connection-idle-timeout" => limits.connection_idle_timeout_ms = time(value)?,
