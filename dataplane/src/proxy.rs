@@ -127,14 +127,14 @@ impl Origin {
         }
     }
 
-    /// One of the limits of this connection's requests: those of the listener that its server
-    /// name means, as they are before a request has named its host.
+    /// One of the limits of this connection's requests, as they are before a request has named
+    /// its host.
     fn limits<T>(&self, choose: impl Fn(&HttpLimits) -> T) -> T {
         let configuration = self.shard.configuration();
         match configuration.snapshot.binding(&self.binding) {
             Some(binding) => {
                 let name = self.server_name.as_deref();
-                choose(&binding.listener_of_connection(name).limits)
+                choose(binding.limits_of_connection(name))
             }
             // The listener is gone; what is under way goes on.
             None => choose(&HttpLimits::default()),

@@ -13,6 +13,7 @@ mod reply;
 mod turn;
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     io,
     pin::{Pin, pin},
@@ -108,6 +109,7 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
     drop(configuration);
     let limits = binding.limits.clone();
     let wire = Wire::new(stream, limits.body_idle_timeout);
+    let write_timeout = wire.write_timeout();
     let patience = match binding.scheme {
         Scheme::Https => limits.tls_handshake_timeout,
         Scheme::Http => limits.header_timeout,
@@ -120,6 +122,7 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
         binding,
         live,
         limits,
+        write_timeout,
     };
     let ending = match accepted.binding.scheme {
         Scheme::Https => accepted.over_tls(wire, &registered).await,
@@ -134,7 +137,9 @@ struct Accepted {
     key: BindingKey,
     binding: Arc<Binding>,
     live: Rc<Live>,
+    /// Before it is known which listener is meant.
     limits: HttpLimits,
+    write_timeout: Rc<Cell<Duration>>,
 }
 
 /// What was agreed on, in clear or over TLS.
@@ -212,9 +217,10 @@ impl Accepted {
             self.shard.metrics.http.tcp_refused("admission");
             return Ending::new(ClosedBy::Admission, "the address is not admitted");
         }
-        let limits =
-            listener.map_or_else(|| self.limits.clone(), |listener| listener.limits.clone());
-        let server_name = (!tls.server_name.is_empty()).then(|| Rc::from(&*tls.server_name));
+        let server_name = Some(&*tls.server_name).filter(|name| !name.is_empty());
+        let limits = self.binding.limits_of_connection(server_name).clone();
+        self.write_timeout.set(limits.body_idle_timeout);
+        let server_name = server_name.map(Rc::from);
         self.live.established(tls, self.binding.scheme);
         registered.report_established();
         let listener = self.live.listener.borrow().clone();

@@ -37,7 +37,7 @@ pub(crate) struct Wire {
     /// Read already, to find out what the peer speaks.
     peeked: BytesMut,
     pause: Pause,
-    write_timeout: Duration,
+    write_timeout: Rc<Cell<Duration>>,
 }
 
 impl Wire {
@@ -48,13 +48,18 @@ impl Wire {
             traffic: Rc::default(),
             peeked: BytesMut::new(),
             pause: Pause::default(),
-            write_timeout,
+            write_timeout: Rc::new(Cell::new(write_timeout)),
         }
     }
 
     /// The counters, which go on counting.
     pub(crate) fn traffic(&self) -> Rc<Traffic> {
         self.traffic.clone()
+    }
+
+    /// What it was made with, to be changed when more is known of the peer.
+    pub(crate) fn write_timeout(&self) -> Rc<Cell<Duration>> {
+        self.write_timeout.clone()
     }
 
     /// Waits until the peer has said something, or is gone.
@@ -100,7 +105,7 @@ impl Wire {
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let _ = ready!(self.pause.poll(cx, self.write_timeout, None));
+                let _ = ready!(self.pause.poll(cx, self.write_timeout.get(), None));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }

@@ -59,6 +59,13 @@ impl Binding {
             .unwrap_or(&self.listeners[0])
     }
 
+    /// The limits of a connection with this server name. Who gives none, or one that is nobody's,
+    /// may go on to ask for any host.
+    pub fn limits_of_connection(&self, server_name: Option<&str>) -> &HttpLimits {
+        let named = server_name.and_then(|name| self.listener_for(name));
+        named.map_or(&self.limits, |listener| &listener.limits)
+    }
+
     /// The HTTP/3 settings of the first listener that has them: whether to open a UDP
     /// socket, and what to say in Alt-Svc where no listener is known yet.
     pub fn http3(&self) -> Option<&Http3> {

@@ -21,6 +21,7 @@ mod first_flight;
 mod forwarded;
 mod grpc;
 mod grpc_admin;
+mod header_sections;
 mod hostile;
 mod keys;
 mod long_life;

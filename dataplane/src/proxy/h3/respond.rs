@@ -14,7 +14,6 @@ use crate::proxy::{Body, Origin, serve};
 
 /// Serves a request and hands the response over as the client takes it.
 pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Box<Request<Body>>) {
-    let patience = origin.limits(|limits| limits.body_idle_timeout);
     let response = serve(&origin, request, &|head| stream.interim(head)).await;
     let (parts, mut body) = response.into_parts();
     if let Some(mut tunnel) = body.take_tunnel() {
@@ -37,6 +36,7 @@ pub(super) async fn respond(origin: Rc<Origin>, stream: Rc<Shared>, request: Box
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(piece) => {
                     if !stream.has_room() {
+                        let patience = origin.limits(|limits| limits.body_idle_timeout);
                         let idle = Instant::now() + patience;
                         let until = body.deadline().map_or(idle, |deadline| deadline.min(idle));
                         if timeout_at(until, stream.room()).await.is_err() {

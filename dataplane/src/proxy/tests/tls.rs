@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_boring::{SslStream, SslStreamBuilder};
 
-use super::harness::{Gateway, PATIENCE, echo, echo_one};
+use super::harness::{Gateway, PATIENCE, echo, echo_one, endless};
 use crate::snapshot::fixture;
 
 /// A connection to the gateway that asks for `name` and offers these protocols.
@@ -94,6 +94,30 @@ async fn a_request_for_another_listener_than_the_server_names_is_misdirected() {
         let (status, answer) = get(&gateway, name, host).await;
         assert_eq!(status, expected, "{name} {host}\n{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_has_the_time_that_its_name_gives_it() {
+    let (upstream, mut ended) = endless().await;
+    let listener = |id: &str, hostname: &str, milliseconds| v1::Listener {
+        limits: Some(v1::HttpLimits {
+            body_idle_timeout_ms: milliseconds,
+            ..Default::default()
+        }),
+        ..https(id, hostname, false)
+    };
+    let listeners = vec![
+        listener("default/edge/patient", "a.example", 24 * 60 * 60 * 1000),
+        listener("default/edge/hasty", "b.example", 400),
+    ];
+    let rules = vec![(fixture::rule("default/x:80"), vec![upstream])];
+    let gateway = Gateway::start_all(listeners, rules, None).await;
+    let client = connect(&gateway, "b.example", b"\x08http/1.1").await;
+    let mut client = client.expect("TLS");
+    let request = b"GET / HTTP/1.1\r\nhost: b.example\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let freed = timeout(PATIENCE, ended.recv()).await;
+    freed.expect("the upstream is freed").expect("it is");
 }
 
 #[tokio::test]

@@ -352,10 +352,14 @@ fn before_a_name_is_known_the_most_generous_limits_of_a_port_hold() {
     wire.listeners.push(other);
     let snapshot = Snapshot::try_from(wire).expect("a good snapshot");
     let shared = (snapshot.bindings.iter()).find(|it| it.listeners.len() == 2);
-    let expected = HttpLimits {
+    let shared = shared.expect("both are on one port");
+    let widest = HttpLimits {
         tls_handshake_timeout: Duration::from_secs(60),
         max_fields: 1024,
         ..HttpLimits::default()
     };
-    assert_eq!(shared.expect("both are on one port").limits, expected);
+    assert_eq!(shared.limits, widest);
+    assert_eq!(shared.limits_of_connection(None), &widest);
+    let named = shared.limits_of_connection(Some("other.example"));
+    assert_eq!(named, &shared.listeners[1].limits);
 }
