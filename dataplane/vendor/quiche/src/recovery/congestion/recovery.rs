@@ -67,6 +67,13 @@ use crate::recovery::MAX_PACKET_THRESHOLD;
 use crate::recovery::MAX_PTO_PROBES_COUNT;
 use crate::recovery::PACKET_REORDER_TIME_THRESHOLD;
 
+/// Round trips of one machine, or of neighbours.
+const SHORT_PATH_RTT: Duration = Duration::from_micros(250);
+
+/// Bytes in flight on such a path: less than a socket's buffer has room for
+/// by default, and enough for gigabytes in a second.
+const SHORT_PATH_WINDOW: usize = 128 * 1024;
+
 #[derive(Default)]
 struct RecoveryEpoch {
     /// The time the most recent ack-eliciting packet was sent.
@@ -363,6 +370,9 @@ pub struct LegacyRecovery {
 
     bytes_in_flight: BytesInFlight,
 
+    /// When the last packet was sent, it filled what a short path may have.
+    short_window_was_full: bool,
+
     bytes_sent: usize,
 
     bytes_lost: u64,
@@ -405,6 +415,7 @@ impl LegacyRecovery {
             time_thresh: INITIAL_TIME_THRESHOLD,
 
             bytes_in_flight: Default::default(),
+            short_window_was_full: false,
 
             bytes_sent: 0,
 
@@ -639,6 +650,9 @@ impl RecoveryOps for LegacyRecovery {
         if in_flight {
             self.epochs[epoch].in_flight_count += 1;
             self.bytes_in_flight.add(sent_bytes, now);
+            self.short_window_was_full = self.bytes_in_flight.get() +
+                self.max_datagram_size >
+                SHORT_PATH_WINDOW;
 
             self.set_loss_detection_timer(handshake_status, now);
         }
@@ -930,6 +944,20 @@ impl RecoveryOps for LegacyRecovery {
         // Ignore cwnd when sending probe packets.
         if self.epochs.iter().any(|e| e.loss_probes > 0) {
             return usize::MAX;
+        }
+
+        // On a path this short, what is in flight beyond a small window only
+        // waits in the peer's socket, or is dropped there. Once it was full,
+        // it opens again when there is room for many packets, as those are
+        // cheaper to send together than as each acknowledgment makes room.
+        if self.cwnd() > SHORT_PATH_WINDOW &&
+            self.min_rtt().is_some_and(|rtt| rtt < SHORT_PATH_RTT)
+        {
+            let room =
+                SHORT_PATH_WINDOW.saturating_sub(self.bytes_in_flight.get());
+            let open =
+                !self.short_window_was_full || room >= SHORT_PATH_WINDOW / 4;
+            return if open { room } else { 0 };
         }
 
         // Open more space (snd_cnt) for PRR when allowed.
