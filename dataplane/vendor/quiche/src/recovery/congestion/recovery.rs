@@ -1248,4 +1248,73 @@ mod tests {
 
         let _ = r.pto_time_and_space(handshake_status, now);
     }
+
+    const PACKET: usize = 1200;
+
+    /// Sends as many packets as there is room for, on a path with such a round
+    /// trip and a window of a thousand packets.
+    fn filled(rtt: Duration, now: Instant) -> LegacyRecovery {
+        let mut config = crate::Config::new(crate::PROTOCOL_VERSION).unwrap();
+        config.set_initial_congestion_window_packets(1000);
+        let recovery_config = RecoveryConfig::from_config(&config);
+        let mut r = LegacyRecovery::new_with_config(&recovery_config);
+        r.rtt_stats.update_rtt(rtt, Duration::ZERO, now, true);
+
+        for pkt_num in 0..1000 {
+            if r.cwnd_available() < PACKET {
+                break;
+            }
+
+            let sent = Sent {
+                pkt_num,
+                frames: Default::default(),
+                time_sent: now,
+                time_acked: None,
+                time_lost: None,
+                size: PACKET,
+                ack_eliciting: true,
+                in_flight: true,
+                delivered: 0,
+                delivered_time: now,
+                first_sent_time: now,
+                is_app_limited: false,
+                tx_in_flight: 0,
+                lost: 0,
+                has_data: true,
+                is_pmtud_probe: false,
+            };
+
+            r.on_packet_sent(
+                sent,
+                Epoch::Application,
+                HandshakeStatus::default(),
+                now,
+                "",
+            );
+        }
+
+        r
+    }
+
+    #[test]
+    fn short_paths_have_little_in_flight_and_open_in_parts() {
+        let now = Instant::now();
+        let mut r = filled(Duration::from_micros(249), now);
+        assert!(r.bytes_in_flight() <= SHORT_PATH_WINDOW);
+        assert!(r.bytes_in_flight() > SHORT_PATH_WINDOW - 2 * PACKET);
+
+        r.bytes_in_flight.saturating_subtract(PACKET * 10, now);
+        assert_eq!(r.cwnd_available(), 0);
+
+        r.bytes_in_flight
+            .saturating_subtract(SHORT_PATH_WINDOW / 4, now);
+        assert!(r.cwnd_available() > SHORT_PATH_WINDOW / 4);
+    }
+
+    #[test]
+    fn other_paths_have_their_window_in_flight() {
+        let now = Instant::now();
+        let r = filled(Duration::from_micros(250), now);
+        assert_eq!(r.bytes_in_flight(), 1000 * PACKET);
+    }
 }
