@@ -58,10 +58,7 @@ pub(super) fn overridden<'a>(
     annotations: &BTreeMap<String, String>,
     options: &'a BTreeMap<String, String>,
 ) -> Option<&'a str> {
-    let is_admission = |key: &String| {
-        key.strip_prefix(PREFIX)
-            .is_some_and(|name| ADMISSION.contains(&name))
-    };
+    let is_admission = |key: &String| is_one_of(key, &ADMISSION);
     let admission = annotations.keys().any(is_admission);
     let decided = |key: &&String| {
         key.starts_with(PREFIX)
@@ -72,12 +69,14 @@ pub(super) fn overridden<'a>(
 
 /// The first key of `options` that holds for the whole port, whichever listener says it.
 pub(super) fn of_port(options: &BTreeMap<String, String>) -> Option<&str> {
-    let names = ["ech", limits::HANDSHAKE];
-    let of_port = |key: &&String| {
-        key.strip_prefix(PREFIX)
-            .is_some_and(|name| names.contains(&name))
-    };
+    let of_port = |key: &&String| is_one_of(key, &["ech", limits::HANDSHAKE]);
     options.keys().find(of_port).map(String::as_str)
+}
+
+/// Whether a key is Tidegate's and has one of these names.
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    key.strip_prefix(PREFIX)
+        .is_some_and(|name| names.contains(&name))
 }
 
 impl ListenerOptions {

@@ -107,7 +107,7 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
         return;
     };
     drop(configuration);
-    let limits = binding.limits.clone();
+    let limits = &binding.limits;
     let wire = Wire::new(stream, limits.body_idle_timeout);
     let write_timeout = wire.write_timeout();
     let patience = match binding.scheme {
@@ -121,7 +121,6 @@ async fn connection(shard: Rc<Shard>, key: BindingKey, stream: TcpStream) {
         key,
         binding,
         live,
-        limits,
         write_timeout,
     };
     let ending = match accepted.binding.scheme {
@@ -137,8 +136,6 @@ struct Accepted {
     key: BindingKey,
     binding: Arc<Binding>,
     live: Rc<Live>,
-    /// Before it is known which listener is meant.
-    limits: HttpLimits,
     write_timeout: Rc<Cell<Duration>>,
 }
 
@@ -173,7 +170,10 @@ impl Accepted {
     }
 
     async fn in_clear(self, mut wire: Wire, registered: &Registered) -> Ending {
-        let preface = timeout(self.limits.header_timeout, wire.begins_with(HTTP2_PREFACE));
+        let preface = timeout(
+            self.binding.limits.header_timeout,
+            wire.begins_with(HTTP2_PREFACE),
+        );
         let multiplex = match self.live.unless_told(preface).await {
             Ok(Ok(Ok(multiplex))) => multiplex,
             Ok(Ok(Err(error))) => return Ending::new(ClosedBy::Peer, error.to_string()),

@@ -21,7 +21,7 @@ impl Accepted {
         wire: Wire,
     ) -> Result<SslStream<Gather<Wire>>, Ending> {
         let (shard, peer) = (&self.shard, self.live.peer.ip());
-        let performed = timeout(self.limits.tls_handshake_timeout, async {
+        let performed = timeout(self.binding.limits.tls_handshake_timeout, async {
             // If it is gone instead, the handshake finds out.
             let _gone = wire.spoken().await;
             self.turn().await?;
