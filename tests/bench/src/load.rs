@@ -109,10 +109,16 @@ pub fn requests(tools: &Tools, server: &Server, load: &Requests) -> anyhow::Resu
         true => "302",
         false => "200",
     };
-    let (good, others): (Vec<_>, Vec<_>) =
-        (statuses.into_iter().flatten()).partition(|(status, _)| *status == expected);
+    let answered = statuses
+        .and_then(|statuses| statuses.get(expected))
+        .and_then(Value::as_u64);
+    let others: Vec<_> = statuses
+        .into_iter()
+        .flatten()
+        .filter(|(status, _)| *status != expected)
+        .collect();
     ensure!(others.is_empty(), "statuses {others:?}");
-    let answered: u64 = good.iter().filter_map(|(_, count)| count.as_u64()).sum();
+    let answered = answered.unwrap_or(0);
     ensure!(
         answered > 0,
         "nothing was answered: {}",

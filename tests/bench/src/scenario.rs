@@ -269,22 +269,18 @@ impl Scenario {
         let number = match self.what {
             What::Requests(http, connections, at_once) => {
                 let load = steady(http, connections, at_once, effort);
-                let (cpu, outcome) =
-                    measured(server, |server| load::requests(tools, server, &load))?;
-                micros(cpu) / outcome.answered as f64
+                each(tools, server, &load)?
+            }
+            What::Own(connections, at_once) => {
+                let mut load = steady(Http::Three, connections, at_once, effort);
+                load.path = OWN.to_owned();
+                each(tools, server, &load)?
             }
             What::Tquic(connections, at_once) => {
                 let (cpu, answered) = measured(server, |server| {
                     load::tquic(tools, server, connections, at_once, effort.seconds)
                 })?;
                 micros(cpu) / answered as f64
-            }
-            What::Own(connections, at_once) => {
-                let mut load = steady(Http::Three, connections, at_once, effort);
-                load.path = OWN.to_owned();
-                let (cpu, outcome) =
-                    measured(server, |server| load::requests(tools, server, &load))?;
-                micros(cpu) / outcome.answered as f64
             }
             What::Bulk(http, way) => {
                 let count = 2 * effort.seconds.max(1);
@@ -385,6 +381,12 @@ fn steady(http: Http, connections: usize, at_once: usize, effort: Effort) -> Req
         rate: None,
         lossy: false,
     }
+}
+
+/// CPU for each of these requests, microseconds.
+fn each(tools: &Tools, server: &Server, load: &Requests) -> anyhow::Result<f64> {
+    let (cpu, outcome) = measured(server, |server| load::requests(tools, server, load))?;
+    Ok(micros(cpu) / outcome.answered as f64)
 }
 
 /// First packets from nowhere, which come for so many seconds from a second ago on.

@@ -45,13 +45,11 @@ async fn respond(headers: IncomingH3Headers) {
     if send.send(OutboundFrame::Headers(head, None)).await.is_err() {
         return;
     }
-    let mut end = false;
-    while !end {
+    loop {
         let piece = left.min(PAYLOAD.len());
         left -= piece;
-        end = left == 0;
-        let piece = Bytes::from_static(&PAYLOAD[..piece]);
-        if send.send(OutboundFrame::Body(piece, end)).await.is_err() {
+        let piece = OutboundFrame::Body(Bytes::from_static(&PAYLOAD[..piece]), left == 0);
+        if send.send(piece).await.is_err() || left == 0 {
             return;
         }
     }
