@@ -53,18 +53,15 @@ pub(crate) async fn names_are_hidden_by_keys_from_a_secret(world: &mut World) {
     assert_eq!(before.connection.close_reason(), None);
     change(json!({"certificateRefs": [{"name": "edge-tls"}]}));
     served(&plain).await;
-    let secrets = ["delete", "secret", "ech", "public-tls"];
-    kubectl(&[&["--namespace", SHOP], &secrets[..]].concat());
+    kubectl(&["delete", "--namespace", SHOP, "secret", "ech", "public-tls"]);
 }
 
 /// Changes what the team's Gateway says of TLS.
 fn change(tls: Value) {
     let place = "/spec/listeners/1/tls";
     let patch = json!([{"op": "replace", "path": place, "value": tls}]).to_string();
-    let gateway = [
-        "patch", "gateway", "edge", "--type", "json", "--patch", &patch,
-    ];
-    kubectl(&[&["--namespace", SHOP], &gateway[..]].concat());
+    let gateway = ["patch", "--namespace", SHOP, "gateway", "edge"];
+    kubectl(&[&gateway[..], &["--type", "json", "--patch", &patch]].concat());
 }
 
 /// Waits until a client is served over HTTP/3 and over TCP.

@@ -365,12 +365,8 @@ async fn http3_is_switched_off_for_one_name_and_on_for_the_others() {
         ]
     };
     listen(&gateway, &names(true));
-    let named = |name: &str| tidegate_tests::Target {
-        server_name: name.to_owned(),
-        ..gateway.target()
-    };
     let connect = async |name: &str| {
-        let target = named(name);
+        let target = gateway.target().named(name);
         eventually("the name has its listener", || async {
             let client = tidegate_tests::H3::try_connect(&target).await.ok()?;
             client.get("/").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_tests::{Gateway, H3, Target, Upstream};
+use tidegate_tests::{Gateway, H3, Upstream};
 use tokio::net::TcpStream;
 
 /// RFC 9114 8.1.
@@ -43,13 +43,10 @@ async fn a_header_section_has_the_time_that_its_name_gives_it() {
         listener("hasty", hasty, "500ms"),
         {"name": "http", "port": gateway.http.port(), "protocol": "HTTP"},
     ]));
-    let named = |name: &str| Target {
-        server_name: name.to_owned(),
-        ..gateway.target()
-    };
-    let patient = H3::connect_alive(&named(patient), ALIVE).await;
+    let target = gateway.target();
+    let patient = H3::connect_alive(&target.named(patient), ALIVE).await;
     let (_patience, mut waits) = begin(&patient).await;
-    let hasty = H3::connect_alive(&named(hasty), ALIVE).await;
+    let hasty = H3::connect_alive(&target.named(hasty), ALIVE).await;
     let (_haste, mut ends) = begin(&hasty).await;
     given_up(&mut ends).await;
     // Longer than it would have without a word about it.

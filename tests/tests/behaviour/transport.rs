@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Download, Faults, Folder, Forge, Gateway, H3, Payload, Relay, Target, Upstream, eventually,
-    heavy, within,
+    Download, Faults, Folder, Forge, Gateway, H3, Payload, Relay, Upstream, eventually, heavy,
+    within,
 };
 
 /// Names of one port's listeners. Tests' own first flights ask for the second.
@@ -185,16 +185,9 @@ async fn two_names(upstream: &Upstream, first: &Value, second: &Value) -> Gatewa
     gateway
 }
 
-fn named(gateway: &Gateway, name: &str) -> Target {
-    Target {
-        server_name: name.to_owned(),
-        ..gateway.target()
-    }
-}
-
 /// Waits until the gateway has the settings that it is to have.
 async fn settled(gateway: &Gateway, name: &str, streams: usize) -> H3 {
-    let target = named(gateway, name);
+    let target = gateway.target().named(name);
     eventually("the policies are in force", || async {
         let probe = H3::try_connect(&target).await.ok()?;
         (open(&probe) == streams).then_some(())
