@@ -3853,7 +3853,6 @@ impl<F: BufFactory> Connection<F> {
                         };
 
                         let dropped = stream.send.ack_and_drop(offset, length);
-                        let priority_key = Arc::clone(&stream.priority_key);
 
                         // Only collect the stream if it is complete and not
                         // readable or writable.
@@ -3874,7 +3873,7 @@ impl<F: BufFactory> Connection<F> {
                         // since the stream is marked as writable when a
                         // STOP_SENDING frame is received, we check the writable
                         // queue directly instead.
-                        let is_writable = priority_key.writable.is_linked() &&
+                        let is_writable = stream.priority_key.writable.is_linked() &&
                             // Ensure that the stream is actually stopped.
                             stream.send.is_stopped();
 
@@ -4187,6 +4186,25 @@ impl<F: BufFactory> Connection<F> {
         &mut self, out: &mut [u8], from: Option<SocketAddr>,
         to: Option<SocketAddr>,
     ) -> Result<(usize, SendInfo)> {
+        self.send_on_path_at(out, from, to, Instant::now())
+    }
+
+    /// Writes a single QUIC packet like [`send()`], as sent at `now`.
+    ///
+    /// Packets that leave together may be written with one time for all of
+    /// them: reading the clock is a noticeable part of writing a packet.
+    ///
+    /// [`send()`]: struct.Connection.html#method.send
+    pub fn send_at(
+        &mut self, out: &mut [u8], now: Instant,
+    ) -> Result<(usize, SendInfo)> {
+        self.send_on_path_at(out, None, None, now)
+    }
+
+    fn send_on_path_at(
+        &mut self, out: &mut [u8], from: Option<SocketAddr>,
+        to: Option<SocketAddr>, now: Instant,
+    ) -> Result<(usize, SendInfo)> {
         if out.is_empty() {
             return Err(Error::BufferTooShort);
         }
@@ -4194,8 +4212,6 @@ impl<F: BufFactory> Connection<F> {
         if self.is_closed() || self.is_draining() {
             return Err(Error::Done);
         }
-
-        let now = Instant::now();
 
         if self.local_error.is_none() {
             self.do_handshake(now)?;
@@ -4782,7 +4798,8 @@ impl<F: BufFactory> Connection<F> {
             path.active()
         {
             #[cfg(not(feature = "fuzzing"))]
-            let ack_delay = pkt_space.largest_rx_pkt_time.elapsed();
+            let ack_delay =
+                now.saturating_duration_since(pkt_space.largest_rx_pkt_time);
 
             #[cfg(not(feature = "fuzzing"))]
             let ack_delay = ack_delay.as_micros() as u64 /
@@ -5422,8 +5439,7 @@ impl<F: BufFactory> Connection<F> {
             path.active() &&
             !dgram_emitted
         {
-            while let Some(priority_key) = self.streams.peek_flushable() {
-                let stream_id = priority_key.id;
+            while let Some(stream_id) = self.streams.peek_flushable() {
                 let stream = match self.streams.get_mut(stream_id) {
                     // Avoid sending frames for streams that were already stopped.
                     //
@@ -5431,7 +5447,7 @@ impl<F: BufFactory> Connection<F> {
                     // flushed on the wire when a STOP_SENDING frame is received.
                     Some(v) if !v.send.is_stopped() => v,
                     _ => {
-                        self.streams.remove_flushable(&priority_key);
+                        self.streams.pop_flushable();
                         continue;
                     },
                 };
@@ -5460,8 +5476,7 @@ impl<F: BufFactory> Connection<F> {
                 let max_len = match left.checked_sub(hdr_len) {
                     Some(v) => v,
                     None => {
-                        let priority_key = Arc::clone(&stream.priority_key);
-                        self.streams.remove_flushable(&priority_key);
+                        self.streams.pop_flushable();
 
                         continue;
                     },
@@ -5481,8 +5496,7 @@ impl<F: BufFactory> Connection<F> {
                     // What was to be retransmitted might have been acked in the
                     // meantime, in which case there is nothing to wait for.
                     if !stream.is_flushable() {
-                        let priority_key = Arc::clone(&stream.priority_key);
-                        self.streams.remove_flushable(&priority_key);
+                        self.streams.pop_flushable();
 
                         continue;
                     }
@@ -5492,9 +5506,7 @@ impl<F: BufFactory> Connection<F> {
                     // Rotate incremental streams so a stream whose header
                     // doesn't leave room for data doesn't block the others.
                     if stream.incremental {
-                        let priority_key = Arc::clone(&stream.priority_key);
-                        self.streams.remove_flushable(&priority_key);
-                        self.streams.insert_flushable(&priority_key);
+                        self.streams.rotate_flushable();
                     }
 
                     break;
@@ -5532,16 +5544,14 @@ impl<F: BufFactory> Connection<F> {
                     has_data = true;
                 }
 
-                let priority_key = Arc::clone(&stream.priority_key);
                 let is_drained = !stream.is_flushable();
                 // Remove the stream when it is no longer flushable.
                 if is_drained {
-                    self.streams.remove_flushable(&priority_key);
+                    self.streams.pop_flushable();
                 } else if stream.incremental {
                     // Shuffle the incremental stream to the back of the
                     // queue.
-                    self.streams.remove_flushable(&priority_key);
-                    self.streams.insert_flushable(&priority_key);
+                    self.streams.rotate_flushable();
                 }
 
                 // Update tx_buffered when data is emitted.

@@ -1473,6 +1473,26 @@ fn update_key_request(
 }
 
 #[rstest]
+/// Tests that a packet counts as sent at the time that is given.
+fn send_at(
+    #[values("cubic", "bbr2_gcongestion")] cc_algorithm_name: &str,
+) {
+    let mut buf = [0; 65535];
+
+    let mut pipe = test_utils::Pipe::new(cc_algorithm_name).unwrap();
+    assert_eq!(pipe.handshake(), Ok(()));
+    assert_eq!(pipe.advance(), Ok(()));
+
+    assert_eq!(pipe.client.stream_send(0, b"a", true), Ok(1));
+
+    let now = Instant::now() + Duration::from_secs(1);
+    let (_, info) = pipe.client.send_at(&mut buf, now).unwrap();
+    assert!(info.at >= now);
+
+    assert_eq!(pipe.client.send_at(&mut buf, now), Err(Error::Done));
+}
+
+#[rstest]
 /// Tests that an endpoint can begin to use new keys again and again, with what
 /// was sent before still on its way.
 fn initiate_key_update(

@@ -480,8 +480,23 @@ impl<F: BufFactory> StreamMap<F> {
         c.remove();
     }
 
-    pub fn peek_flushable(&self) -> Option<Arc<StreamPriorityKey>> {
-        self.flushable.front().clone_pointer()
+    /// Returns the ID of the stream that is to be flushed next.
+    pub fn peek_flushable(&self) -> Option<u64> {
+        self.flushable.front().get().map(|key| key.id)
+    }
+
+    /// Removes the stream that is to be flushed next from the flushable
+    /// streams set.
+    pub fn pop_flushable(&mut self) {
+        self.flushable.front_mut().remove();
+    }
+
+    /// Makes the stream that is to be flushed next the last one of its
+    /// priority, if it is incremental.
+    pub fn rotate_flushable(&mut self) {
+        if let Some(key) = self.flushable.front_mut().remove() {
+            self.flushable.insert(key);
+        }
     }
 
     /// Updates the priorities of a stream.
