@@ -193,12 +193,14 @@ impl<A: ApplicationOverQuic> Running<A> {
             if drain.advance(&shared, application, now)? {
                 return Ok(());
             }
-            core.look_after();
+            // The work has taken a while.
+            let now = Instant::now();
+            core.look_after(now);
             let answers_follow = application.answers_follow() && core.complete;
             let acknowledge = if core.delayed_ack.waits(answers_follow, now) {
                 core.delayed_ack.deadline()
             } else {
-                core.transmit();
+                core.transmit(now);
                 None
             };
             let stage = if core.complete {
@@ -218,7 +220,7 @@ impl<A: ApplicationOverQuic> Running<A> {
 
 impl Closing {
     fn enter(mut core: Core) -> Self {
-        core.transmit();
+        core.transmit(Instant::now());
         core.record();
         Self { core }
     }
@@ -233,11 +235,12 @@ impl Closing {
             if self.core.receive() {
                 self.core.repeat_farewell();
             }
-            self.core.transmit();
+            let now = Instant::now();
+            self.core.transmit(now);
             let deadline = {
                 let qconn = self.core.shared.qconn.borrow();
                 let give_up = (!qconn.is_draining()).then_some(unsent);
-                if qconn.is_closed() || give_up.is_some_and(|at| at <= Instant::now()) {
+                if qconn.is_closed() || give_up.is_some_and(|at| at <= now) {
                     return;
                 }
                 give_up

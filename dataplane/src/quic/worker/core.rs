@@ -232,7 +232,7 @@ impl Core {
 
     /// Keeps the client supplied with connection IDs, follows its address, and takes the
     /// measure of the bandwidth.
-    pub(super) fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self, now: Instant) {
         let shared = &self.shared;
         let mut qconn = shared.qconn.borrow_mut();
         self.ids.supply(shared, &mut qconn);
@@ -255,12 +255,12 @@ impl Core {
                 _ => {}
             }
         }
-        self.bandwidth
-            .update(Instant::now(), || qconn.stats().into());
+        self.bandwidth.update(now, || qconn.stats().into());
     }
 
-    /// Gathers everything that may be sent now.
-    pub(super) fn transmit(&mut self) {
+    /// Gathers everything that may be sent now. All of it leaves together, so that one look at
+    /// the clock is enough.
+    pub(super) fn transmit(&mut self, now: Instant) {
         self.delayed_ack.sent();
         let shared = &self.shared;
         let mut qconn = shared.qconn.borrow_mut();
@@ -295,7 +295,7 @@ impl Core {
                 if size == 0 {
                     return false;
                 }
-                let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size]) else {
+                let Some((len, info)) = next_datagram(&mut qconn, &mut room[..size], now) else {
                     return false;
                 };
                 self.pacer.sent(len);
@@ -486,8 +486,9 @@ fn send_from(endpoint: &Endpoint, datagram: &[u8], from: SocketAddr, to: SocketA
 fn next_datagram(
     qconn: &mut QuicheConnection,
     room: &mut [u8],
+    now: Instant,
 ) -> Option<(usize, quiche::SendInfo)> {
-    match qconn.send(room) {
+    match qconn.send_at(room, now) {
         Ok(sent) => Some(sent),
         Err(quiche::Error::Done) => None,
         Err(error) => {

@@ -70,7 +70,7 @@ impl Core {
     /// Sends what there is, and what a client that was heard has not got.
     pub(super) fn answer(&mut self, heard: bool, now: Instant) {
         let Some(mut flight) = self.first_flight.take() else {
-            return self.transmit();
+            return self.transmit(now);
         };
         {
             let shared = self.shared.clone();
@@ -90,7 +90,7 @@ impl Core {
             flight.begin(&qconn);
         }
         self.first_flight = Some(flight);
-        self.transmit();
+        self.transmit(now);
         if let Some(flight) = &mut self.first_flight {
             flight.sent(now);
         }
