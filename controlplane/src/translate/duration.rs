@@ -1,5 +1,7 @@
 //! The Gateway API's durations (GEP-2257).
 
+use std::ops::RangeInclusive;
+
 /// Milliseconds of a duration like `1h30m`, `500ms` or `0s`.
 ///
 /// What is longer than some 34 years is cut to that, the longest that a dataplane takes.
@@ -37,7 +39,29 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
     })
 }
 
+/// The same of a duration that has to be in a range of milliseconds.
+pub(crate) fn within(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    let milliseconds = milliseconds(text)?;
+    if range.contains(&milliseconds) {
+        return Ok(milliseconds);
+    }
+    let (least, most) = (shown(*range.start()), shown(*range.end()));
+    Err(format!(
+        "{text} is out of range; write a time from {least} to {most}"
+    ))
+}
+
+fn shown(milliseconds: u64) -> String {
+    match milliseconds {
+        whole if whole % HOUR == 0 => format!("{}h", whole / HOUR),
+        whole if whole % SECOND == 0 => format!("{}s", whole / SECOND),
+        rest => format!("{rest}ms"),
+    }
+}
+
 const LONGEST: u64 = 1 << 40;
+const HOUR: u64 = 3_600 * SECOND;
+const SECOND: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -57,6 +81,20 @@ mod tests {
         ] {
             assert_eq!(milliseconds(text), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_range_is_named_in_the_largest_units() {
+        let range = 100..=2 * HOUR;
+        assert_eq!(within("100ms", &range), Ok(100));
+        assert_eq!(within("2h", &range), Ok(2 * HOUR));
+        let refused = within("2h1ms", &range).unwrap_err();
+        assert_eq!(
+            refused,
+            "2h1ms is out of range; write a time from 100ms to 2h"
+        );
+        assert!(within("99ms", &range).is_err());
+        assert!(within("1", &range).unwrap_err().contains("no duration"));
     }
 
     #[test]

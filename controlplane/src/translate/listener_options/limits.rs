@@ -21,25 +21,17 @@ pub(super) const HANDSHAKE: &str = "tls-handshake-timeout";
 /// False: there is none of that name.
 pub(super) fn set(limits: &mut v1::HttpLimits, name: &str, value: &str) -> Result<bool, String> {
     match name {
-        HANDSHAKE => limits.tls_handshake_timeout_ms = time(value)?,
-        "header-timeout" => limits.header_timeout_ms = time(value)?,
-        "body-idle-timeout" => limits.body_idle_timeout_ms = time(value)?,
-        "connection-idle-timeout" => limits.connection_idle_timeout_ms = time(value)?,
+        HANDSHAKE => limits.tls_handshake_timeout_ms = duration::within(value, &TIMES)?,
+        "header-timeout" => limits.header_timeout_ms = duration::within(value, &TIMES)?,
+        "body-idle-timeout" => limits.body_idle_timeout_ms = duration::within(value, &TIMES)?,
+        "connection-idle-timeout" => {
+            limits.connection_idle_timeout_ms = duration::within(value, &TIMES)?
+        }
         "max-header-bytes" => limits.max_field_section_size = number(value, &BYTES)?.into(),
         "max-header-fields" => limits.max_fields = number(value, &FIELDS)?,
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-/// Milliseconds.
-fn time(value: &str) -> Result<u64, String> {
-    let milliseconds = duration::milliseconds(value)?;
-    if TIMES.contains(&milliseconds) {
-        Ok(milliseconds)
-    } else {
-        Err(format!("`{value}` must be between 100ms and 24h"))
-    }
 }
 
 fn number(value: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
@@ -50,7 +42,7 @@ fn number(value: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
     })
 }
 
-/// Nothing needs less, and no connection that waits for longer is worth its memory.
+/// Milliseconds. Nothing needs less, and no connection that waits for longer is worth its memory.
 const TIMES: RangeInclusive<u64> = 100..=24 * 60 * 60 * 1000;
 /// Of a header section, as a dataplane takes it.
 const BYTES: RangeInclusive<u32> = 1024..=96 * 1024;

@@ -252,23 +252,7 @@ fn number(
 /// Milliseconds. Zero: it is not said.
 fn time(field: &str, value: Option<&str>, least: u64, most: u64) -> Result<u64, String> {
     let Some(text) = value else { return Ok(0) };
-    let time = duration::milliseconds(text).map_err(|problem| format!("{field}: {problem}"))?;
-    if !(least..=most).contains(&time) {
-        return Err(format!(
-            "{field}: {text} is out of range; write a time from {} to {}",
-            shown(least),
-            shown(most)
-        ));
-    }
-    Ok(time)
-}
-
-fn shown(milliseconds: u64) -> String {
-    match milliseconds {
-        whole if whole % (3_600 * SECOND) == 0 => format!("{}h", whole / 3_600 / SECOND),
-        whole if whole % SECOND == 0 => format!("{}s", whole / SECOND),
-        rest => format!("{rest}ms"),
-    }
+    duration::within(text, &(least..=most)).map_err(|problem| format!("{field}: {problem}"))
 }
 
 /// Milliseconds.
