@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 
 use crate::{
     Admin, Authority, Folder, H3, OtlpSink, Process, Samples, Target, Tcp, Upstream, Wire,
-    eventually, ports::free_port,
+    eventually, listeners, ports::free_port,
 };
 
 /// Server name of the default certificate and listeners.
@@ -254,20 +254,14 @@ impl Builder {
     }
 
     fn listeners(&self, https: u16, http: u16) -> Value {
-        let mut listeners = json!([
-            {
-                "name": "https",
-                "port": https,
-                "protocol": "HTTPS",
-                "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}], "options": self.tls_options},
-            },
-            {"name": "http", "port": http, "protocol": "HTTP"},
-        ]);
-        if let Some(hostname) = &self.hostname {
-            listeners[0]["hostname"] = hostname.as_str().into();
-            listeners[1]["hostname"] = hostname.as_str().into();
+        let hostname = self.hostname.as_deref();
+        let mut https = listeners::https("https", https, hostname);
+        https["tls"]["options"] = json!(self.tls_options);
+        let mut http = listeners::http(http);
+        if let Some(hostname) = hostname {
+            http["hostname"] = hostname.into();
         }
-        listeners
+        json!([https, http])
     }
 
     fn start_dataplane(

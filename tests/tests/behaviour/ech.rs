@@ -13,7 +13,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use tidegate_controlplane::ech::EchKeys;
-use tidegate_tests::{Gateway, H3, Target, Tcp, Upstream, Wire, empty, eventually, within};
+use tidegate_tests::{Gateway, H3, Target, Tcp, Upstream, Wire, empty, eventually, https, within};
 use tokio::net::UdpSocket;
 
 /// What clients say in clear.
@@ -124,19 +124,12 @@ async fn listener_and_certificate_are_those_of_the_hidden_name() {
     let gateway = start(&upstream, &keys).await;
     let identity = gateway.authority.issue(&[HIDDEN]);
     gateway.folder.secret("hidden", &identity);
-    let listener = |name: &str, hostname: &str, certificate: &str| {
-        json!({
-            "name": name,
-            "hostname": hostname,
-            "port": gateway.https.port(),
-            "protocol": "HTTPS",
-            "tls": {"mode": "Terminate", "certificateRefs": [{"name": certificate}]},
-        })
-    };
-    let mut public = listener("public", PUBLIC, "site");
+    let port = gateway.https.port();
+    let mut public = https("public", port, Some(PUBLIC));
     public["tls"]["options"] = json!({"tidegate.dev/ech": "ech"});
-    let both = json!([public, listener("hidden", HIDDEN, "hidden")]);
-    gateway.folder.gateway(&both);
+    let mut secret = https("hidden", port, Some(HIDDEN));
+    secret["tls"]["certificateRefs"] = json!([{"name": "hidden"}]);
+    gateway.folder.gateway(&json!([public, secret]));
     let target = hidden(&gateway, &keys.config_list());
     let (id, certificate) = eventually("both listeners serve", || async {
         let mut client = Tcp::try_connect(&target, Wire::H2).await.ok()?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    Gateway, Tcp, Upstream, Wire, eventually, eventually_within, free_port, within,
+    Gateway, Tcp, Upstream, Wire, eventually, eventually_within, free_port, http, https, within,
 };
 
 fn to(service: &str) -> Value {
@@ -274,11 +274,10 @@ async fn a_listener_is_added_while_others_serve() {
     let client = gateway.h3().await;
     client.get("/").await;
     let port = free_port();
-    let tls = json!({"mode": "Terminate", "certificateRefs": [{"name": "site"}]});
     gateway.folder.gateway(&json!([
-        {"name": "https", "port": gateway.https.port(), "protocol": "HTTPS", "tls": tls},
-        {"name": "http", "port": gateway.http.port(), "protocol": "HTTP"},
-        {"name": "more", "port": port, "protocol": "HTTPS", "tls": tls},
+        https("https", gateway.https.port(), None),
+        http(gateway.http.port()),
+        https("more", port, None),
     ]));
     let mut address = gateway.https;
     address.set_port(port);
@@ -306,16 +305,11 @@ async fn a_listener_is_added_while_others_serve() {
 /// Writes the Gateway with these listeners beside `http`: names, ports, host names, and whether
 /// HTTP/3 is on.
 fn listen(gateway: &Gateway, listeners: &[(&str, u16, Option<&str>, bool)]) {
-    let mut all = vec![json!({"name": "http", "port": gateway.http.port(), "protocol": "HTTP"})];
+    let mut all = vec![http(gateway.http.port())];
     for (name, port, hostname, http3) in listeners {
-        let options = json!({"tidegate.dev/http3": if *http3 { "on" } else { "off" }});
-        let mut listener = json!({
-            "name": name, "port": port, "protocol": "HTTPS",
-            "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}], "options": options},
-        });
-        if let Some(hostname) = hostname {
-            listener["hostname"] = (*hostname).into();
-        }
+        let mut listener = https(name, *port, *hostname);
+        let word = if *http3 { "on" } else { "off" };
+        listener["tls"]["options"] = json!({"tidegate.dev/http3": word});
         all.push(listener);
     }
     gateway.folder.gateway(&json!(all));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_tests::{Gateway, H3, Upstream};
+use tidegate_tests::{Gateway, H3, Upstream, http, https};
 use tokio::net::TcpStream;
 
 /// RFC 9114 8.1.
@@ -27,21 +27,14 @@ async fn a_header_section_has_the_time_that_its_name_gives_it() {
     let (patient, hasty) = ("patient.site.test", "site.test");
     let gateway = Gateway::builder().hostname(patient).start(&upstream).await;
     let listener = |name: &str, hostname: &str, time: &str| {
-        json!({
-            "name": name,
-            "port": gateway.https.port(),
-            "protocol": "HTTPS",
-            "hostname": hostname,
-            "tls": {
-                "certificateRefs": [{"name": "site"}],
-                "options": {"tidegate.dev/header-timeout": time},
-            },
-        })
+        let mut listener = https(name, gateway.https.port(), Some(hostname));
+        listener["tls"]["options"] = json!({"tidegate.dev/header-timeout": time});
+        listener
     };
     gateway.folder.gateway(&json!([
         listener("https", patient, "24h"),
         listener("hasty", hasty, "500ms"),
-        {"name": "http", "port": gateway.http.port(), "protocol": "HTTP"},
+        http(gateway.http.port()),
     ]));
     let target = gateway.target();
     let patient = H3::connect_alive(&target.named(patient), ALIVE).await;

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tidegate_tests::{
     Download, Faults, Folder, Forge, Gateway, H3, Payload, Relay, Upstream, eventually, heavy,
-    within,
+    http, https, within,
 };
 
 /// Names of one port's listeners. Tests' own first flights ask for the second.
@@ -167,21 +167,14 @@ async fn two_names(upstream: &Upstream, first: &Value, second: &Value) -> Gatewa
         .hostname(ONE)
         .start(upstream)
         .await;
-    let listener = |name: &str, hostname: &str| {
-        json!({
-            "name": name,
-            "port": gateway.https.port(),
-            "protocol": "HTTPS",
-            "hostname": hostname,
-            "tls": {"mode": "Terminate", "certificateRefs": [{"name": "site"}]},
-        })
-    };
+    let port = gateway.https.port();
     policy(&gateway.folder, "one", Some("https"), first);
     policy(&gateway.folder, "two", Some("two"), second);
-    let http = json!({"name": "http", "port": gateway.http.port(), "protocol": "HTTP"});
-    gateway.folder.gateway(&json!(
-        [listener("https", ONE), listener("two", TWO), http,]
-    ));
+    gateway.folder.gateway(&json!([
+        https("https", port, Some(ONE)),
+        https("two", port, Some(TWO)),
+        http(gateway.http.port()),
+    ]));
     gateway
 }
 
