@@ -18,9 +18,9 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
             let unit_length = after.bytes().take_while(u8::is_ascii_lowercase).count();
             let (unit, after) = after.split_at(unit_length);
             let scale = match unit {
-                "h" => 3_600_000,
+                "h" => HOUR,
                 "m" => 60_000,
-                "s" => 1_000,
+                "s" => SECOND,
                 "ms" => 1,
                 _ => return None,
             };
@@ -60,8 +60,10 @@ fn shown(milliseconds: u64) -> String {
 }
 
 const LONGEST: u64 = 1 << 40;
-const HOUR: u64 = 3_600 * SECOND;
-const SECOND: u64 = 1_000;
+/// Milliseconds.
+pub(crate) const HOUR: u64 = 3_600 * SECOND;
+/// Milliseconds.
+pub(crate) const SECOND: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {

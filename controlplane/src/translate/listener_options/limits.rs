@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use tidegate_proto::v1;
 
-use crate::translate::duration;
+use crate::translate::duration::{self, HOUR};
 
 /// The settings that [`set`] knows.
 pub(super) const NAMES: [&str; 6] = [
@@ -43,7 +43,7 @@ fn number(value: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
 }
 
 /// Milliseconds. Nothing needs less, and no connection that waits for longer is worth its memory.
-const TIMES: RangeInclusive<u64> = 100..=24 * 60 * 60 * 1000;
+const TIMES: RangeInclusive<u64> = 100..=24 * HOUR;
 /// Of a header section, as a dataplane takes it.
 const BYTES: RangeInclusive<u32> = 1024..=96 * 1024;
 const FIELDS: RangeInclusive<u32> = 8..=8192;

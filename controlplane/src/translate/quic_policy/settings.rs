@@ -3,7 +3,8 @@
 use tidegate_proto::v1;
 
 use super::super::{
-    Fault, duration,
+    Fault,
+    duration::{self, HOUR, SECOND},
     parameters::{one_of, within},
 };
 use crate::policy::{Http3Policy, QUICPolicySpec, TransportPolicy};
@@ -217,7 +218,7 @@ fn read_transport(transport: &TransportPolicy, settings: &mut Settings) -> Resul
             "transport.idleTimeout",
             transport.idle_timeout.as_deref(),
             SECOND,
-            3_600 * SECOND,
+            HOUR,
         )?,
         initial_max_streams_bidi: number("transport.maxConcurrentStreams", streams, 1, 65_535)?,
         max_pacing_rate: number("transport.maxPacingRate", rate, 125_000, 125_000_000_000)?,
@@ -256,5 +257,4 @@ fn time(field: &str, value: Option<&str>, least: u64, most: u64) -> Result<u64, 
 }
 
 /// Milliseconds.
-const SECOND: u64 = 1_000;
-const YEAR: u64 = 8_760 * 3_600 * SECOND;
+const YEAR: u64 = 8_760 * HOUR;
